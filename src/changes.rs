@@ -1,0 +1,210 @@
+//! How a backend tells the layers of its process what changed.
+
+use std::{
+    hash::{Hash, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// The changes of one backend, as seen in this process: a handle that backend and layers share.
+///
+/// A backend calls [`changed`](Self::changed), [`added`](Self::added) or
+/// [`everything`](Self::everything) after a change is committed and before its caller is answered.
+/// What a layer remembers carries the [`Stamp`] that was taken before it was read; the layer uses
+/// it only while no later change touched it. Therefore
+///
+/// 1. a change is in force in this process before the call that made it returns, also when the
+///    backend was called directly,
+/// 2. a read that began before a change is never used after it, whenever it ends,
+/// 3. checking costs two atomic reads, whatever the number of keys.
+///
+/// Names share 4,096 slots, so now and then a change makes a layer ask again for a name that did
+/// not change; it never makes it miss one that did.
+///
+/// A backend whose data can be changed by others (a database that many processes use) starts
+/// [`out_of_touch`](Self::out_of_touch), says [`heard`](Self::heard) each time it has learnt every change up to now, and
+/// reports what it learnt with the calls above. Layers stop trusting what they remember when the
+/// last word is older than their `max_staleness`.
+#[derive(Debug, Clone)]
+pub struct Changes(Arc<Shared>);
+
+/// A point in the order of a backend's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp(u64);
+
+/// Which of the slots a name falls into: kept beside what is remembered, so that checking hashes
+/// nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slot(u16);
+
+#[derive(Debug)]
+struct Shared {
+    /// The number of changes so far; each takes the next number.
+    count: AtomicU64,
+    /// The number of the latest change to everything.
+    everything: AtomicU64,
+    /// The number of the latest addition.
+    added: AtomicU64,
+    /// The number of the latest change to a name in this slot.
+    slots: Box<[AtomicU64]>,
+    /// Monotonic microseconds of the last word, or one of the two marks below.
+    heard: AtomicU64,
+}
+
+const SLOTS: usize = 4_096;
+const ALWAYS: u64 = u64::MAX;
+const NEVER: u64 = 0;
+
+impl Changes {
+    /// For a backend that only this process changes: its layers are never out of touch.
+    pub fn new() -> Self {
+        Self::with_heard(ALWAYS)
+    }
+
+    /// For a backend that others change too, and that has had no word yet.
+    pub fn out_of_touch() -> Self {
+        Self::with_heard(NEVER)
+    }
+
+    fn with_heard(heard: u64) -> Self {
+        Self(Arc::new(Shared {
+            count: AtomicU64::new(0),
+            everything: AtomicU64::new(0),
+            added: AtomicU64::new(0),
+            slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            heard: AtomicU64::new(heard),
+        }))
+    }
+
+    /// What is stored under `name` (a key's id, a holder) changed or went away.
+    pub fn changed(&self, name: impl AsRef<str>) {
+        let number = self.next();
+        let slot = Self::slot(name.as_ref());
+        self.0.slots[usize::from(slot.0)].fetch_max(number, Ordering::SeqCst);
+    }
+
+    /// Something that was not there before can now be found.
+    pub fn added(&self) {
+        let number = self.next();
+        self.0.added.fetch_max(number, Ordering::SeqCst);
+    }
+
+    /// Anything may have changed.
+    pub fn everything(&self) {
+        let number = self.next();
+        self.0.everything.fetch_max(number, Ordering::SeqCst);
+    }
+
+    /// Every change up to `monotonic` (a reading of the [`Clock`](crate::Clock)) has been reported.
+    pub fn heard(&self, monotonic: Duration) {
+        let micros = u64::try_from(monotonic.as_micros()).unwrap_or(ALWAYS - 1);
+        self.0
+            .heard
+            .fetch_max(micros.clamp(NEVER + 1, ALWAYS - 1), Ordering::SeqCst);
+    }
+
+    /// The point reached so far: taken before a read, it says how fresh the read is.
+    pub fn stamp(&self) -> Stamp {
+        Stamp(self.0.count.load(Ordering::SeqCst))
+    }
+
+    /// Whether nothing under `name` changed since `stamp`.
+    pub fn is_current(&self, name: impl AsRef<str>, stamp: Stamp) -> bool {
+        self.slot_is_current(Self::slot(name.as_ref()), stamp)
+    }
+
+    fn next(&self) -> u64 {
+        self.0.count.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    pub(crate) fn slot(name: &str) -> Slot {
+        // Fixed keys are enough: whoever could choose names that share a slot would only make a
+        // layer ask more often for those names.
+        let mut hasher = std::hash::DefaultHasher::new();
+        name.hash(&mut hasher);
+        Slot((hasher.finish() % SLOTS as u64) as u16)
+    }
+
+    pub(crate) fn slot_is_current(&self, slot: Slot, stamp: Stamp) -> bool {
+        self.0.slots[usize::from(slot.0)].load(Ordering::Acquire) <= stamp.0
+            && self.0.everything.load(Ordering::Acquire) <= stamp.0
+    }
+
+    /// Whether what was not there at `stamp` is still not there.
+    pub(crate) fn absence_is_current(&self, stamp: Stamp) -> bool {
+        self.0.added.load(Ordering::Acquire) <= stamp.0
+            && self.0.everything.load(Ordering::Acquire) <= stamp.0
+    }
+
+    /// Whether the last word is at most `max_staleness` old.
+    pub(crate) fn in_touch(&self, monotonic: Duration, max_staleness: Duration) -> bool {
+        match self.0.heard.load(Ordering::Acquire) {
+            ALWAYS => true,
+            NEVER => false,
+            heard => monotonic <= Duration::from_micros(heard).saturating_add(max_staleness),
+        }
+    }
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_began_before_a_change_is_stale_after_it() {
+        let changes = Changes::new();
+        let before = changes.stamp();
+        assert!(changes.is_current("a", before));
+        changes.changed("a");
+        assert!(!changes.is_current("a", before));
+        assert!(
+            changes.is_current("b", before),
+            "another name is not touched"
+        );
+        assert!(changes.is_current("a", changes.stamp()));
+    }
+
+    #[test]
+    fn everything_touches_every_name_and_every_absence() {
+        let changes = Changes::new();
+        let before = changes.stamp();
+        changes.everything();
+        assert!(!changes.is_current("a", before));
+        assert!(!changes.absence_is_current(before));
+    }
+
+    #[test]
+    fn an_addition_touches_absences_only() {
+        let changes = Changes::new();
+        let before = changes.stamp();
+        changes.added();
+        assert!(changes.is_current("a", before));
+        assert!(!changes.absence_is_current(before));
+        changes.changed("a");
+        assert!(changes.absence_is_current(changes.stamp()));
+    }
+
+    #[test]
+    fn touch_is_lost_max_staleness_after_the_last_word() {
+        let second = Duration::from_secs(1);
+        assert!(Changes::new().in_touch(1_000_000 * second, Duration::ZERO));
+        let changes = Changes::out_of_touch();
+        assert!(!changes.in_touch(Duration::ZERO, 30 * second));
+        changes.heard(10 * second);
+        assert!(changes.in_touch(40 * second, 30 * second));
+        assert!(!changes.in_touch(40 * second + Duration::from_micros(1), 30 * second));
+        assert!(
+            changes.in_touch(10 * second, Duration::ZERO),
+            "zero staleness is allowed"
+        );
+    }
+}

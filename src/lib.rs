@@ -1,0 +1,24 @@
+//! Tower middleware for API keys: key validation, module checks and license seats in one layer.
+
+mod changes;
+mod clock;
+mod error;
+mod key_store;
+mod license_ledger;
+mod module_map;
+mod name;
+
+pub use changes::{Changes, Stamp};
+pub use clock::{Clock, InvalidTimestamp, ManualClock, Now, SystemClock, Timestamp};
+pub use error::{BackendError, BoxError};
+pub use key_store::{
+    AddressRange, Environment, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore, PreviousDigest,
+    Scope, Tier,
+};
+pub use license_ledger::{
+    Actor, EventKind, Eviction, Holder, HolderState, KeyEvent, License, LicenseEvent, LicenseId,
+    LicenseLedger, LicenseUse, Line, Module, Operation, Overview, Reason, RemovedCause,
+    ReservedCause, Seat, Seats, Standing, Standings, Status,
+};
+pub use module_map::{ModuleMap, Modules, Requirement};
+pub use name::InvalidName;

@@ -1,0 +1,96 @@
+//! The contract of the module map: which requests need what.
+
+use std::borrow::Cow;
+
+use http::Method;
+
+use crate::{key_store::Scope, license_ledger::Module};
+
+/// What a route asks of its caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Requirement {
+    /// Nothing: the request is not looked at, and its credential, if any, stays in it.
+    Public,
+    /// No credential, or a valid one with these scopes. An invalid one is refused.
+    Anonymous {
+        /// All of these, of who sends a credential.
+        scopes: Box<[Scope]>,
+    },
+    /// A valid credential with these scopes.
+    Authenticated {
+        /// All of these; none where empty.
+        scopes: Box<[Scope]>,
+    },
+    /// A valid credential with these modules, each with its license, and scopes.
+    Modules {
+        /// At least one.
+        modules: Modules,
+        /// All of these; none where empty.
+        scopes: Box<[Scope]>,
+    },
+}
+
+/// The modules a route asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Modules {
+    /// This one.
+    One(Module),
+    /// Each of these, judged in this order.
+    All(Box<[Module]>),
+    /// Any one of these, the first that is granted.
+    Any(Box<[Module]>),
+}
+
+impl Modules {
+    /// The modules in order.
+    pub fn as_slice(&self) -> &[Module] {
+        match self {
+            Self::One(module) => std::slice::from_ref(module),
+            Self::All(modules) | Self::Any(modules) => modules,
+        }
+    }
+}
+
+impl Requirement {
+    /// The scopes asked of who sends a credential.
+    pub fn scopes(&self) -> &[Scope] {
+        match self {
+            Self::Public => &[],
+            Self::Anonymous { scopes }
+            | Self::Authenticated { scopes }
+            | Self::Modules { scopes, .. } => scopes,
+        }
+    }
+
+    /// The modules asked for.
+    pub fn modules(&self) -> &[Module] {
+        match self {
+            Self::Modules { modules, .. } => modules.as_slice(),
+            _ => &[],
+        }
+    }
+}
+
+/// Says what a request needs.
+///
+/// # Contract
+///
+/// 1. The answer depends on the arguments only, until the map itself is changed.
+/// 2. Nothing means that no entry covers the request: it is denied.
+/// 3. `path` is the path as the client sent it, byte for byte and without the query; it is free of
+///    the forms that two parsers could read in two ways, unless the service admits them.
+/// 4. `HEAD` is asked as `GET`.
+/// 5. `matched_path` is the pattern of the router that will serve the request, where it is known;
+///    where the map knows that pattern, it decides.
+/// 6. A call blocks on nothing and allocates nothing.
+pub trait ModuleMap: Send + Sync + 'static {
+    /// What a request needs, or nothing where no entry covers it.
+    fn requirement(
+        &self,
+        method: &Method,
+        path: &str,
+        matched_path: Option<&str>,
+    ) -> Option<Cow<'_, Requirement>>;
+}
