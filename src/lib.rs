@@ -4,6 +4,7 @@ mod changes;
 mod clock;
 mod error;
 mod key_store;
+mod ledger_state;
 mod license_ledger;
 mod module_map;
 mod name;
@@ -15,6 +16,7 @@ pub use key_store::{
     AddressRange, Environment, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore, PreviousDigest,
     Scope, Tier,
 };
+pub use ledger_state::{LedgerState, seats_at};
 pub use license_ledger::{
     Actor, EventKind, Eviction, Holder, HolderState, KeyEvent, License, LicenseEvent, LicenseId,
     LicenseLedger, LicenseUse, Line, Module, Operation, Overview, Reason, RemovedCause,
