@@ -6,6 +6,7 @@ mod error;
 mod key_store;
 mod ledger_state;
 mod license_ledger;
+mod memory;
 mod module_map;
 mod name;
 
@@ -22,5 +23,6 @@ pub use license_ledger::{
     LicenseLedger, LicenseUse, Line, Module, Operation, Overview, Reason, RemovedCause,
     ReservedCause, Seat, Seats, Standing, Standings, Status,
 };
+pub use memory::MemoryKeyStore;
 pub use module_map::{ModuleMap, Modules, Requirement};
 pub use name::InvalidName;
