@@ -2,6 +2,8 @@
 
 mod changes;
 mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod key_store;
 mod ledger_state;
