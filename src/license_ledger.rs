@@ -251,6 +251,20 @@ impl LicenseEvent {
             kind,
         }
     }
+
+    /// Tells `changes` what this event changed: the holder that it names, or everything where it
+    /// is about a license, a mapping or limited edition.
+    ///
+    /// A ledger that does this with each event of an operation has told all that rule 2 of the
+    /// contract of [`LicenseLedger`] asks for.
+    pub fn tell(&self, changes: &Changes) {
+        match (self.kind.holder(), &self.kind) {
+            (Some(holder), _) => changes.changed(holder),
+            // The seats that a new number gives and takes are events of their own.
+            (None, EventKind::CountChanged { .. }) => {}
+            (None, _) => changes.everything(),
+        }
+    }
 }
 
 /// What happened.
@@ -342,6 +356,36 @@ pub enum EventKind {
         holder: Holder,
         reason: Reason,
     },
+}
+
+impl EventKind {
+    /// The holder that it is about; nothing where it is about a license, a mapping or limited
+    /// edition.
+    pub fn holder(&self) -> Option<&Holder> {
+        match self {
+            Self::KeyCreated { holder }
+            | Self::KeyChanged { holder, .. }
+            | Self::KeyRegenerated { holder }
+            | Self::KeyRevoked { holder }
+            | Self::KeyExpired { holder }
+            | Self::KeyDeleted { holder }
+            | Self::KeyDisabled { holder }
+            | Self::KeyEnabled { holder }
+            | Self::ModuleAssigned { holder, .. }
+            | Self::ModuleUnassigned { holder, .. }
+            | Self::Reserved { holder, .. }
+            | Self::ReservationRemoved { holder, .. }
+            | Self::ReservationFailed { holder, .. } => Some(holder),
+            Self::ModuleMapped { .. }
+            | Self::LicenseAdded { .. }
+            | Self::LicenseRemoved { .. }
+            | Self::LicenseExpired { .. }
+            | Self::LicenseRenewed { .. }
+            | Self::ValidityChanged { .. }
+            | Self::CountChanged { .. }
+            | Self::LimitedEditionChanged { .. } => None,
+        }
+    }
 }
 
 /// What gave a holder its seat.
@@ -678,8 +722,8 @@ impl HolderState {
 ///    does, and answers with the same events; each call is one transaction, and calls take effect
 ///    one after the other.
 /// 2. When `apply` returns, the change is durable as far as the backend promises durability, and
-///    [`changes`](Self::changes) has been told: of every holder whose [`Standings`] are now other
-///    than before, or of everything.
+///    [`changes`](Self::changes) has been told: of every holder of whom the [`Standings`] now say
+///    anything else, of any module at any instant, than before; or of everything.
 /// 3. `apply` that returns an error changed nothing, or (only where the connection was lost in the
 ///    middle) all of it; doing it again is then safe, since operations are idempotent.
 /// 4. The ledger's time is the greatest of its own clock's readings; it never goes back, not even
