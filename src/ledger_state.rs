@@ -175,6 +175,11 @@ impl LedgerState {
         }
     }
 
+    /// Decides anew which reservation goes first from now on.
+    pub(crate) fn set_eviction(&mut self, eviction: Eviction) {
+        self.eviction = eviction;
+    }
+
     /// Lets the time pass until `now`, makes one change on behalf of `actor`, and answers with the
     /// events of both, in order.
     ///

@@ -25,6 +25,6 @@ pub use license_ledger::{
     LicenseLedger, LicenseUse, Line, Module, Operation, Overview, Reason, RemovedCause,
     ReservedCause, Seat, Seats, Standing, Standings, Status,
 };
-pub use memory::MemoryKeyStore;
+pub use memory::{MemoryKeyStore, MemoryLedger};
 pub use module_map::{ModuleMap, Modules, Requirement};
 pub use name::InvalidName;

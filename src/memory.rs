@@ -7,5 +7,7 @@
 //!    microseconds: a search through a million keys takes it a thousand keys at a time.
 
 mod key_store;
+mod ledger;
 
 pub use key_store::MemoryKeyStore;
+pub use ledger::MemoryLedger;
