@@ -11,6 +11,7 @@ mod license_ledger;
 mod memory;
 mod module_map;
 mod name;
+mod unlicensed;
 
 pub use changes::{Changes, Stamp};
 pub use clock::{Clock, InvalidTimestamp, ManualClock, Now, SystemClock, Timestamp};
@@ -28,3 +29,4 @@ pub use license_ledger::{
 pub use memory::{MemoryKeyStore, MemoryLedger};
 pub use module_map::{ModuleMap, Modules, Requirement};
 pub use name::InvalidName;
+pub use unlicensed::Unlicensed;
