@@ -5,6 +5,7 @@ mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+mod key_format;
 mod key_store;
 mod ledger_state;
 mod license_ledger;
@@ -16,6 +17,7 @@ mod unlicensed;
 pub use changes::{Changes, Stamp};
 pub use clock::{Clock, InvalidTimestamp, ManualClock, Now, SystemClock, Timestamp};
 pub use error::{BackendError, BoxError};
+pub use key_format::{GenerateError, KeyFormat, KeyFormats, KeyHasher, KeyText};
 pub use key_store::{
     AddressRange, Environment, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore, PreviousDigest,
     Scope, Tier,
