@@ -7,6 +7,7 @@ pub mod conformance;
 mod error;
 mod key_format;
 mod key_store;
+mod keys;
 mod ledger_state;
 mod license_ledger;
 mod memory;
@@ -21,6 +22,9 @@ pub use key_format::{GenerateError, KeyFormat, KeyFormats, KeyHasher, KeyText};
 pub use key_store::{
     AddressRange, Environment, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore, PreviousDigest,
     Scope, Tier,
+};
+pub use keys::{
+    AssignedModule, CreatedKey, KeyManager, KeyPatch, ManageError, ManagedKey, NewKey, Reconciled,
 };
 pub use ledger_state::{LedgerState, seats_at};
 pub use license_ledger::{

@@ -1,0 +1,260 @@
+//! What an administrator does: keys, their modules, and licenses.
+//!
+//! [`KeyManager`] works over the contracts [`KeyStore`] and [`LicenseLedger`] only, and changes
+//! them by three rules:
+//!
+//! 1. **The store first, the ledger after.** What stops a key takes effect before its seat is
+//!    freed, and what starts one before it gets a seat. So a call that is cut short, by a crash or
+//!    because its future was dropped, never leaves a request granted without a seat; it may leave
+//!    a seat kept without its key, until the call is made again or
+//!    [`reconcile`](KeyManager::reconcile) has run.
+//! 2. **The log before what only the log tells.** A change of fields that the ledger does not know,
+//!    and a new text, are written to the log before they are made: a crash may leave an entry
+//!    without its change, never a change without its entry.
+//! 3. **Every call can be made again**, and does then what is still missing. Where that needs care,
+//!    the call says so.
+
+use std::{fmt, sync::Arc};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::{
+    clock::{Clock, SystemClock, Timestamp},
+    key_format::{KeyFormats, KeyHasher, KeyText},
+    key_store::{Environment, KeyId, KeyQuery, KeyRecord, KeyStore},
+    license_ledger::{
+        Actor, Holder, KeyEvent, LicenseEvent, LicenseLedger, Module, Operation, Standings,
+    },
+};
+
+mod change;
+mod create;
+mod error;
+mod key_patch;
+mod licenses;
+mod managed_key;
+mod new_key;
+mod reconcile;
+
+pub use error::ManageError;
+pub use key_patch::KeyPatch;
+pub use managed_key::{AssignedModule, CreatedKey, ManagedKey};
+pub use new_key::NewKey;
+pub use reconcile::Reconciled;
+
+/// Creates, changes and ends keys, assigns modules, and sets licenses: a handle that is cheap to
+/// clone.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// use std::sync::Arc;
+/// use tower_api_key::{
+///     Actor, KeyManager, License, LicenseId, MemoryKeyStore, MemoryLedger, Module, NewKey, Seats,
+///     Status,
+/// };
+/// let manager = KeyManager::new(Arc::new(MemoryKeyStore::new()), Arc::new(MemoryLedger::new()));
+/// let (launcher, license) = (Module::new("launcher")?, LicenseId::new("launcher-2026")?);
+/// let admin = Actor::new("alice")?;
+/// manager.set_license(License::new(license.clone(), Seats::Limited(1)), &admin).await?;
+/// manager.map_module(&launcher, Some(&license), &admin).await?;
+///
+/// let new = NewKey::named("stage left").with_modules([launcher.clone()]);
+/// let created = manager.create(new, &admin).await?;
+/// assert!(created.text.expose().starts_with("rk_live_"));
+/// assert_eq!(created.key.modules[0].status, Status::Reserved);
+///
+/// manager.revoke(&created.key.record.id, &admin).await?;
+/// let log = manager.events(0, 100).await?;
+/// assert!(log.iter().all(|event| event.actor == admin));
+/// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct KeyManager(Arc<Parts>);
+
+/// What a manager works with; a layer shares its own with the manager it hands out.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn KeyStore>,
+    pub(crate) ledger: Arc<dyn LicenseLedger>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) formats: KeyFormats,
+    pub(crate) hasher: KeyHasher,
+    /// When a key was last used, where that is known better than the store knows it yet.
+    pub(crate) last_used: Option<Arc<LastUsed>>,
+}
+
+pub(crate) type LastUsed = dyn Fn(&KeyRecord) -> Option<Timestamp> + Send + Sync;
+
+impl KeyManager {
+    /// Manages the keys of this store and the seats of this ledger.
+    pub fn new(store: Arc<dyn KeyStore>, ledger: Arc<dyn LicenseLedger>) -> Self {
+        Self::from_parts(Parts {
+            store,
+            ledger,
+            clock: Arc::new(SystemClock::new()),
+            formats: KeyFormats::default(),
+            hasher: KeyHasher::default(),
+            last_used: None,
+        })
+    }
+
+    pub(crate) fn from_parts(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Where the time comes from. By default a [`SystemClock`]. The ledger has its own.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        Arc::make_mut(&mut self.0).clock = clock;
+        self
+    }
+
+    /// What the texts of new keys look like, and which can be imported: as the layer has it. By
+    /// default [`KeyFormats::default`].
+    #[must_use]
+    pub fn with_formats(mut self, formats: KeyFormats) -> Self {
+        Arc::make_mut(&mut self.0).formats = formats;
+        self
+    }
+
+    /// How texts are hashed: as the layer has it, or no key will be found. By default SHA-256.
+    #[must_use]
+    pub fn with_hasher(mut self, hasher: KeyHasher) -> Self {
+        Arc::make_mut(&mut self.0).hasher = hasher;
+        self
+    }
+
+    /// One key.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ManageError::NotFound); an outage.
+    pub async fn read(&self, id: &KeyId) -> Result<ManagedKey, ManageError> {
+        self.describe(self.record(id).await?).await
+    }
+
+    /// The keys asked for, in order of the id. The id of the last one is where the next page
+    /// begins: [`KeyQuery::with_after`].
+    ///
+    /// ```
+    /// # use tower_api_key::{KeyManager, KeyQuery, ManageError};
+    /// # async fn page(manager: &KeyManager) -> Result<(), ManageError> {
+    /// let query = KeyQuery::first(100).with_name_contains(Some("stage".into()));
+    /// for key in manager.list(&query).await? {
+    ///     println!("{} {}", key.record.hint, key.record.name);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// An outage.
+    pub async fn list(&self, query: &KeyQuery) -> Result<Vec<ManagedKey>, ManageError> {
+        let records = self.0.store.list(query).await;
+        let records = records.map_err(ManageError::of_listing)?;
+        stream::iter(records)
+            .map(|record| self.describe(record))
+            .buffered(LOOKUPS_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// The first of these that the ledger does not know is an error.
+    async fn check_known(&self, modules: &[Module]) -> Result<(), ManageError> {
+        if modules.is_empty() {
+            return Ok(());
+        }
+        let overview = self.overview().await?;
+        let known = |module: &Module| {
+            let modules = &overview.modules;
+            modules.binary_search_by(|(m, _)| m.cmp(module)).is_ok()
+        };
+        match modules.iter().find(|module| !known(module)) {
+            Some(unknown) => Err(ManageError::UnknownModule(unknown.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn generate(&self, environment: &Environment) -> Result<KeyText, ManageError> {
+        let text = self.0.formats.generate(environment);
+        text.map_err(|error| ManageError::NoRandomBytes(error.into()))
+    }
+
+    /// A record with what the ledger knows of its modules.
+    async fn describe(&self, record: KeyRecord) -> Result<ManagedKey, ManageError> {
+        let holder = Holder::from(&record.id);
+        let standings = self.standings(&holder, &record.modules).await?;
+        Ok(self.with_standings(record, &standings))
+    }
+
+    fn with_standings(&self, mut record: KeyRecord, standings: &Standings) -> ManagedKey {
+        if let Some(last_used) = &self.0.last_used {
+            record.last_used_at = record.last_used_at.max(last_used(&record));
+        }
+        ManagedKey {
+            modules: managed_key::assigned(standings, self.now()),
+            record,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.clock.now().wall
+    }
+
+    async fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, ManageError> {
+        let found = self.0.store.get(id).await;
+        found.map_err(|error| ManageError::of_store(error, id))
+    }
+
+    async fn record(&self, id: &KeyId) -> Result<KeyRecord, ManageError> {
+        let found = self.find(id).await?;
+        found.ok_or_else(|| ManageError::NotFound(id.clone()))
+    }
+
+    async fn standings(
+        &self,
+        holder: &Holder,
+        carried: &[Module],
+    ) -> Result<Standings, ManageError> {
+        let standings = self.0.ledger.standings(holder, carried).await;
+        standings.map_err(ManageError::of_ledger)
+    }
+
+    async fn apply(
+        &self,
+        operation: Operation,
+        actor: &Actor,
+    ) -> Result<Vec<LicenseEvent>, ManageError> {
+        let events = self.0.ledger.apply(operation, actor).await;
+        events.map_err(ManageError::of_ledger)
+    }
+
+    async fn log(&self, event: KeyEvent, actor: &Actor) -> Result<(), ManageError> {
+        self.apply(Operation::Record { event }, actor).await?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for KeyManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyManager")
+            .field("formats", &self.0.formats)
+            .field("hasher", &self.0.hasher)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether two records are the same key with the same settings.
+fn is_same(stored: &KeyRecord, meant: &KeyRecord) -> bool {
+    let meant = KeyRecord {
+        created_at: stored.created_at,
+        last_used_at: stored.last_used_at,
+        revision: stored.revision,
+        ..meant.clone()
+    };
+    *stored == meant
+}
+
+/// How many keys of a page are looked up in the ledger at once.
+const LOOKUPS_AT_ONCE: usize = 16;

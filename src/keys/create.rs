@@ -1,0 +1,180 @@
+//! What makes a key: create, import.
+
+use crate::{
+    clock::Timestamp,
+    key_format::{KeyText, Verdict},
+    key_store::{KeyDigest, KeyId, KeyRecord},
+    keys::{CreatedKey, KeyManager, ManageError, ManagedKey, NewKey, is_same},
+    license_ledger::{Actor, Holder, KeyEvent, Module, Operation},
+};
+
+impl KeyManager {
+    /// Makes a new key, and answers it with its text: the only time that it is seen.
+    ///
+    /// Where it fails, what was done is undone as far as the backends can be reached. A crash half
+    /// way leaves a key that nobody has the text of and that may lack its modules: delete it. To
+    /// create a key exactly once over crashes and retries, generate the text with
+    /// [`KeyFormats::generate`](crate::KeyFormats::generate), keep it, and
+    /// [`import`](Self::import) it under an id of yours.
+    ///
+    /// An id of yours should not be used again soon after its key was deleted.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidField`](ManageError::InvalidField), [`UnknownModule`](ManageError::UnknownModule)
+    /// and [`Duplicate`](ManageError::Duplicate) (the id), with nothing changed; an outage.
+    pub async fn create(&self, new: NewKey, actor: &Actor) -> Result<CreatedKey, ManageError> {
+        let text = self.generate(&new.environment)?;
+        let digest = self.0.hasher.digest(text.expose().as_bytes());
+        let hint = self.0.formats.hint(text.expose());
+        let key = self.admit(new, digest, hint, actor).await?;
+        Ok(CreatedKey { key, text })
+    }
+
+    /// Makes a key with a text that is there already: one of your own, or another system's.
+    ///
+    /// Again with the same id, text and settings it completes what was missing and answers the
+    /// same key.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create), and [`InvalidField`](ManageError::InvalidField) where the text
+    /// has none of the formats that are accepted, or names another environment;
+    /// [`Duplicate`](ManageError::Duplicate) where another key has the id or the text.
+    pub async fn import(
+        &self,
+        new: NewKey,
+        text: &KeyText,
+        actor: &Actor,
+    ) -> Result<ManagedKey, ManageError> {
+        let text = text.expose();
+        match self.0.formats.verdict(text.as_bytes()) {
+            Verdict::Opaque => {}
+            Verdict::WellFormed => {
+                // PREFIX_ENV_BODY, and no prefix has an underscore in it.
+                if text.split('_').nth(1) != Some(new.environment.as_str()) {
+                    let problem = "is not the environment that the text names";
+                    return Err(ManageError::invalid("environment", problem));
+                }
+            }
+            Verdict::Malformed => {
+                let problem = "has none of the accepted formats, so no request could use it";
+                return Err(ManageError::invalid("text", problem));
+            }
+        }
+        let digest = self.0.hasher.digest(text.as_bytes());
+        let hint = self.0.formats.hint(text);
+        self.admit(new, digest, hint, actor).await
+    }
+
+    /// Makes a key of which only the digest is known: another system's SHA-256, where this
+    /// manager's [`KeyHasher`] is plain SHA-256 too, and a hint for people, such as `acme_…a1B2`.
+    ///
+    /// Again with the same id, digest and settings it completes what was missing and answers the
+    /// same key. Whether the text has an accepted format cannot be told here: a request with one
+    /// that has not is refused.
+    ///
+    /// # Errors
+    ///
+    /// As [`import`](Self::import), and [`InvalidField`](ManageError::InvalidField) for a hint of
+    /// more than 64 characters or with a control character.
+    pub async fn import_digest(
+        &self,
+        new: NewKey,
+        digest: KeyDigest,
+        hint: impl Into<String> + Send,
+        actor: &Actor,
+    ) -> Result<ManagedKey, ManageError> {
+        let hint = hint.into();
+        if hint.chars().nth(64).is_some() || hint.chars().any(char::is_control) {
+            let problem = "has more than 64 characters or a control character";
+            return Err(ManageError::invalid("hint", problem));
+        }
+        self.admit(new, digest, hint, actor).await
+    }
+
+    /// Everything that creating and importing have in common.
+    async fn admit(
+        &self,
+        new: NewKey,
+        digest: KeyDigest,
+        hint: String,
+        actor: &Actor,
+    ) -> Result<ManagedKey, ManageError> {
+        let now = self.now();
+        new.check(now)?;
+        self.check_known(&new.modules).await?;
+        let id = match &new.id {
+            Some(id) => {
+                self.clear_leftovers(id, actor).await?;
+                id.clone()
+            }
+            None => fresh_id(now)?,
+        };
+        let modules = new.modules.clone();
+        let record = new.into_record(id, digest, hint, now);
+        let (record, inserted) = self.insert(record).await?;
+        let id = record.id.clone();
+        let established = self.establish(record, &modules, actor).await;
+        if inserted && established.is_err() {
+            // The error to report is the first one: what cannot be undone now is told in the docs.
+            let _ = self.delete(&id, actor).await;
+        }
+        established
+    }
+
+    /// Stores a new record, and answers it with whether it is new: it is not where an earlier call
+    /// stored the same.
+    async fn insert(&self, record: KeyRecord) -> Result<(KeyRecord, bool), ManageError> {
+        match self.0.store.insert(record.clone()).await {
+            Ok(()) => Ok((record, true)),
+            // The connection may have been lost after the record was kept: the next read tells.
+            Err(error) => match self.0.store.get(&record.id).await {
+                Ok(Some(stored)) if is_same(&stored, &record) => Ok((stored, false)),
+                _ => Err(ManageError::of_store(error, &record.id)),
+            },
+        }
+    }
+
+    async fn establish(
+        &self,
+        record: KeyRecord,
+        modules: &[Module],
+        actor: &Actor,
+    ) -> Result<ManagedKey, ManageError> {
+        self.log(KeyEvent::Created(record.id.clone()), actor)
+            .await?;
+        let record = self.hand_out(record, modules, actor).await?;
+        self.describe(record).await
+    }
+
+    /// Removes what the ledger still has under an id whose key was deleted, where that was cut
+    /// short: a new key must not inherit it.
+    async fn clear_leftovers(&self, id: &KeyId, actor: &Actor) -> Result<(), ManageError> {
+        let holder = Holder::from(id);
+        let left = self.standings(&holder, &[]).await?;
+        let unknown = left.modules.is_empty() && left.active && left.active_until.is_none();
+        // The ledger was read first, and no key is in the ledger before it is in the store: one
+        // that is not there now was deleted.
+        if !unknown && self.find(id).await?.is_none() {
+            self.apply(Operation::DeleteKey { holder }, actor).await?;
+        }
+        Ok(())
+    }
+}
+
+/// An id that nobody has: 48 bits of milliseconds, so that ids sort by creation, and 80 random bits,
+/// in the base32 of Douglas Crockford.
+fn fresh_id(now: Timestamp) -> Result<KeyId, ManageError> {
+    let mut bytes = [0; 16];
+    let millis = u64::try_from(now.unix_micros() / 1_000).unwrap_or(0);
+    bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+    let random = getrandom::fill(&mut bytes[6..]);
+    random.map_err(|error| ManageError::NoRandomBytes(error.into()))?;
+    let bits = u128::from_be_bytes(bytes);
+    let digit = |place: u32| char::from(BASE32[(bits >> (5 * place)) as usize % BASE32.len()]);
+    let text: String = (0..26).rev().map(digit).collect();
+    Ok(KeyId::new(text).expect("26 letters and digits are a key id"))
+}
+
+const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
