@@ -14,6 +14,7 @@ mod memory;
 mod module_map;
 mod name;
 mod unlicensed;
+mod path;
 
 pub use changes::{Changes, Stamp};
 pub use clock::{Clock, InvalidTimestamp, ManualClock, Now, SystemClock, Timestamp};
@@ -36,3 +37,4 @@ pub use memory::{MemoryKeyStore, MemoryLedger};
 pub use module_map::{ModuleMap, Modules, Requirement};
 pub use name::InvalidName;
 pub use unlicensed::Unlicensed;
+pub use path::{PathForm, PathForms};
