@@ -34,7 +34,10 @@ pub use license_ledger::{
     ReservedCause, Seat, Seats, Standing, Standings, Status,
 };
 pub use memory::{MemoryKeyStore, MemoryLedger};
-pub use module_map::{ModuleMap, Modules, Requirement};
+pub use module_map::{
+    Lint, LintKind, ModuleMap, Modules, Requirement, RouteEntry, RouteError, RouteFlaw,
+    RouteModules, RouteModulesBuilder, RouteProblem, Rule,
+};
 pub use name::InvalidName;
 pub use unlicensed::Unlicensed;
 pub use path::{PathForm, PathForms};

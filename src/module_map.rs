@@ -1,10 +1,26 @@
 //! The contract of the module map: which requests need what.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use http::Method;
 
 use crate::{key_store::Scope, license_ledger::Module};
+
+mod builder;
+mod lint;
+mod methods;
+mod pattern;
+mod prefix;
+mod problem;
+mod routes;
+mod rule;
+mod text_hash;
+
+pub use builder::RouteModulesBuilder;
+pub use lint::{Lint, LintKind};
+pub use problem::{RouteError, RouteFlaw, RouteProblem};
+pub use routes::{RouteEntry, RouteModules};
+pub use rule::Rule;
 
 /// What a route asks of its caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +85,35 @@ impl Requirement {
         match self {
             Self::Modules { modules, .. } => modules.as_slice(),
             _ => &[],
+        }
+    }
+}
+
+impl fmt::Display for Modules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (before, between) = match self {
+            Self::One(module) => return write!(f, "module {module}"),
+            Self::All(_) => ("modules", " and "),
+            Self::Any(_) => ("module", " or "),
+        };
+        let names: Vec<_> = self.as_slice().iter().map(Module::as_str).collect();
+        write!(f, "{before} {}", names.join(between))
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Public => f.write_str("public")?,
+            Self::Anonymous { .. } => f.write_str("anonymous")?,
+            Self::Authenticated { .. } => f.write_str("authenticated")?,
+            Self::Modules { modules, .. } => modules.fmt(f)?,
+        }
+        let scopes: Vec<_> = self.scopes().iter().map(Scope::as_str).collect();
+        match scopes.as_slice() {
+            [] => Ok(()),
+            [scope] => write!(f, ", scope {scope}"),
+            scopes => write!(f, ", scopes {}", scopes.join(" ")),
         }
     }
 }
