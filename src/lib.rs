@@ -4,6 +4,7 @@ mod changes;
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod credential;
 mod error;
 mod key_format;
 mod key_store;

@@ -1,0 +1,247 @@
+//! Where a credential stands in a request: reading it, and taking it out again.
+//!
+//! 1. There are three carriers: a header of the service's choice (`X-API-Key: KEY`),
+//!    `Authorization: Bearer KEY` ([RFC 6750 §2.1][bearer]) and a query parameter (`?api_key=KEY`),
+//!    which is off by default because query strings end up in logs.
+//! 2. The scheme's name counts in any case; one or more spaces follow it. `Bearer` with nothing
+//!    behind it, an empty header and an empty parameter are a credential that is empty, and so an
+//!    invalid one. Space around a field's value is not part of it (RFC 9110 §5.5).
+//! 3. `Authorization` with another scheme is no credential of ours: it is neither read nor removed.
+//! 4. Of the query string pairs are what stands between `&`; a name ends at the first `=`. Names and
+//!    values are percent-decoded once; a `%` that two hex digits do not follow stands for itself, and
+//!    so does `+` (this is a URI, not a form).
+//! 5. More than one credential is one too many (RFC 6750 §2), equal ones too: a repeated header or
+//!    parameter, two carriers, a `Bearer` beside another `Authorization` header. A setting takes the
+//!    first instead, in the order of rule 1.
+//!
+//! Nothing is allocated, but for a parameter's value that has to be decoded.
+//!
+//! [bearer]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+
+use std::{fmt, ops::Deref};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri,
+    header::AUTHORIZATION,
+    uri::{Parts, PathAndQuery},
+};
+use percent_encoding::{percent_decode, percent_decode_str};
+use zeroize::Zeroizing;
+
+use crate::name::{self, InvalidName};
+
+/// Where a service looks for a credential.
+#[derive(Debug, Clone)]
+pub(crate) struct Carriers {
+    /// The header that holds a key and nothing else; `x-api-key` by default.
+    pub(crate) header: Option<HeaderName>,
+    /// Whether `Authorization: Bearer` is read; on by default.
+    pub(crate) bearer: bool,
+    /// The query parameter, by its decoded name; none by default.
+    pub(crate) query: Option<String>,
+    /// Whether the first of several credentials is taken; by default several are refused.
+    pub(crate) first_of_many: bool,
+}
+
+/// One of the places for a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    Header,
+    Bearer,
+    Query,
+}
+
+/// What a request presents.
+#[derive(Debug)]
+pub(crate) enum Presented<'r> {
+    Nothing,
+    /// More than one credential.
+    Many,
+    One {
+        carrier: Carrier,
+        text: Text<'r>,
+    },
+}
+
+/// The text of a credential as bytes, hidden from `Debug`; wiped on drop where it is a copy.
+pub(crate) enum Text<'r> {
+    Sent(&'r [u8]),
+    Decoded(Zeroizing<Vec<u8>>),
+}
+
+impl Carriers {
+    /// Whether these settings make sense: to be asked at set-up.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidName`] where there is no carrier, where `Authorization` is to be read in two ways, or
+    /// where the parameter's name is not 1 to 64 visible ASCII characters.
+    pub(crate) fn check(&self) -> Result<(), InvalidName> {
+        if self.bearer && self.header == Some(AUTHORIZATION) {
+            let rule = "another header than `authorization`, which is read for bearer tokens";
+            return Err(InvalidName::new("credential header", "authorization", rule));
+        }
+        if let Some(query) = &self.query
+            && !name::visible_ascii(query, 64)
+        {
+            let rule = "1 to 64 visible ASCII characters";
+            return Err(InvalidName::new("credential parameter", query, rule));
+        }
+        if self.header.is_none() && !self.bearer && self.query.is_none() {
+            let rule = "at least one of header, bearer and query parameter";
+            return Err(InvalidName::new("choice of credential carriers", "", rule));
+        }
+        Ok(())
+    }
+
+    /// The credential of a request.
+    pub(crate) fn read<'r>(&self, headers: &'r HeaderMap, query: Option<&'r str>) -> Presented<'r> {
+        let mut first = None;
+        let mut many = false;
+        let mut found = |carrier, text: &'r [u8], repeated| {
+            many |= repeated || first.is_some();
+            first.get_or_insert((carrier, text));
+        };
+        if let Some(name) = &self.header {
+            for value in headers.get_all(name) {
+                found(Carrier::Header, value.as_bytes().trim_ascii(), false);
+            }
+        }
+        if self.bearer {
+            let values = headers.get_all(AUTHORIZATION);
+            for token in values.iter().filter_map(bearer_token) {
+                found(Carrier::Bearer, token, values.iter().nth(1).is_some());
+            }
+        }
+        if let (Some(name), Some(query)) = (&self.query, query) {
+            for pair in query.split('&').filter(|pair| has_name(pair, name)) {
+                let value = pair.split_once('=').map_or("", |(_, value)| value);
+                found(Carrier::Query, value.as_bytes(), false);
+            }
+        }
+        match first {
+            None => Presented::Nothing,
+            Some(_) if many && !self.first_of_many => Presented::Many,
+            Some((carrier, text)) => Presented::One {
+                carrier,
+                text: match carrier {
+                    Carrier::Query if text.contains(&b'%') => Text::decoded(text),
+                    _ => Text::Sent(text),
+                },
+            },
+        }
+    }
+
+    /// Removes every credential from the headers.
+    pub(crate) fn strip(&self, headers: &mut HeaderMap) {
+        if let Some(name) = &self.header {
+            headers.remove(name);
+        }
+        if self.bearer {
+            let values = headers.get_all(AUTHORIZATION);
+            if values.iter().any(|value| bearer_token(value).is_some()) {
+                let foreign: Vec<_> = values
+                    .iter()
+                    .filter(|value| bearer_token(value).is_none())
+                    .cloned()
+                    .collect();
+                headers.remove(AUTHORIZATION);
+                for value in foreign {
+                    headers.append(AUTHORIZATION, value);
+                }
+            }
+        }
+    }
+
+    /// Marks the headers that can hold a credential as sensitive, for a service that keeps them:
+    /// their `Debug` form then hides them, and HTTP/2 compression does not remember them.
+    pub(crate) fn mark_sensitive(&self, headers: &mut HeaderMap) {
+        for (name, value) in headers.iter_mut() {
+            if self.header.as_ref() == Some(name) || (self.bearer && name == AUTHORIZATION) {
+                value.set_sensitive(true);
+            }
+        }
+    }
+
+    /// The URI without the query parameter, where it has it; every other byte stays as it was.
+    ///
+    /// A query string of which nothing is left goes with its `?`.
+    pub(crate) fn strip_uri(&self, uri: &Uri) -> Option<Uri> {
+        let name = self.query.as_deref()?;
+        let (path, query) = uri.path_and_query()?.as_str().split_once('?')?;
+        if !query.split('&').any(|pair| has_name(pair, name)) {
+            return None;
+        }
+        let mut rebuilt = path.to_owned();
+        let mut separator = '?';
+        for pair in query.split('&').filter(|pair| !has_name(pair, name)) {
+            rebuilt.push(separator);
+            rebuilt.push_str(pair);
+            separator = '&';
+        }
+        if rebuilt.len() == path.len() + 1 {
+            rebuilt.pop();
+        }
+        // `http://host?api_key=…` has an empty path.
+        let path = if path.is_empty() { "/" } else { path };
+        let rebuilt = if rebuilt.is_empty() { path } else { &rebuilt };
+        let mut parts: Parts = uri.clone().into_parts();
+        // Pieces of a valid URI make a valid one. Should `http` ever see it otherwise, the query goes
+        // as a whole, and at last the path, for `*`, which no route has: the credential never stays.
+        parts.path_and_query = PathAndQuery::try_from(rebuilt)
+            .or_else(|_| PathAndQuery::try_from(path))
+            .ok();
+        Some(Uri::from_parts(parts).unwrap_or_else(|_| Uri::from_static("*")))
+    }
+}
+
+impl Default for Carriers {
+    fn default() -> Self {
+        Self {
+            header: Some(HeaderName::from_static("x-api-key")),
+            bearer: true,
+            query: None,
+            first_of_many: false,
+        }
+    }
+}
+
+impl Text<'_> {
+    fn decoded(value: &[u8]) -> Self {
+        // The room for all of it up front: growing would leave copies of the text behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(value.len()));
+        text.extend(percent_decode(value));
+        Self::Decoded(text)
+    }
+}
+
+impl Deref for Text<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Sent(text) => text,
+            Self::Decoded(text) => text,
+        }
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Text(…)")
+    }
+}
+
+/// What follows `Bearer` in an `Authorization` header; nothing where the scheme is another one.
+fn bearer_token(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, rest) = value.as_bytes().trim_ascii().split_at_checked(6)?;
+    let ends = matches!(rest.first(), None | Some(b' ' | b'\t'));
+    (ends && scheme.eq_ignore_ascii_case(b"bearer")).then(|| rest.trim_ascii_start())
+}
+
+fn has_name(pair: &str, name: &str) -> bool {
+    let encoded = pair.split_once('=').map_or(pair, |(encoded, _)| encoded);
+    percent_decode_str(encoded).eq(name.bytes())
+}
+
+#[cfg(test)]
+mod tests;
