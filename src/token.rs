@@ -1,0 +1,84 @@
+//! The contract of token verifiers: bearer tokens that are no keys.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::{
+    clock::{Now, Timestamp},
+    error::BoxError,
+    key_store::{Scope, Tier},
+    license_ledger::{Holder, Module},
+};
+
+/// Whom a token speaks for, and what it allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Principal {
+    /// Who, as `issuer|subject`.
+    pub holder: Holder,
+    /// A name for people.
+    pub name: Option<String>,
+    /// The scopes granted.
+    pub scopes: Vec<Scope>,
+    /// The rate tier; nothing: the default one.
+    pub tier: Option<Tier>,
+    /// The modules the token itself grants, for ledgers that keep no assignments.
+    pub modules: Vec<Module>,
+    /// Whether it may administer.
+    pub administrator: bool,
+    /// The first instant at which the token is no longer valid.
+    pub expires_at: Option<Timestamp>,
+    /// How long the answer may be remembered; the token's expiry ends it in any case.
+    pub keep_for: Duration,
+}
+
+impl Principal {
+    /// Someone without any rights, whose token is verified anew for each request.
+    pub fn new(holder: Holder) -> Self {
+        Self {
+            holder,
+            name: None,
+            scopes: Vec::new(),
+            tier: None,
+            modules: Vec::new(),
+            administrator: false,
+            expires_at: None,
+            keep_for: Duration::ZERO,
+        }
+    }
+}
+
+/// Why a token was not verified.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// It is not valid, for whatever reason: the client sees 401 `invalid_key`.
+    #[error("the token is invalid")]
+    Invalid,
+    /// It was valid once: the client sees 401 `expired_key`.
+    #[error("the token has expired")]
+    Expired,
+    /// Nobody could be asked: the client sees 503.
+    #[error("the token cannot be verified at the moment")]
+    Unavailable(#[source] BoxError),
+}
+
+/// Verifies bearer tokens that are no keys.
+///
+/// # Contract
+///
+/// 1. [`recognizes`](Self::recognizes) decides by the token's shape alone, blocks on nothing and
+///    allocates nothing. Whoever recognizes a token decides about it: there is no second guess.
+/// 2. A text in one of the layer's own key formats is never asked.
+/// 3. [`verify`](Self::verify) judges against `now`, and answers an outage as such, never as an
+///    invalid token.
+#[async_trait]
+pub trait TokenVerifier: Send + Sync + 'static {
+    /// Whether a text is one of its tokens by shape.
+    fn recognizes(&self, token: &[u8]) -> bool;
+
+    /// Whom the token speaks for.
+    async fn verify(&self, token: &[u8], now: Now) -> Result<Principal, TokenError>;
+}
