@@ -35,6 +35,11 @@ pub struct Changes(Arc<Shared>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(u64);
 
+impl Stamp {
+    /// Before any change.
+    pub(crate) const START: Self = Self(0);
+}
+
 /// Which of the slots a name falls into: kept beside what is remembered, so that checking hashes
 /// nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

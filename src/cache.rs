@@ -1,0 +1,120 @@
+//! What a layer remembers: credentials that were found, and, apart from them, texts that were not.
+
+use std::{
+    fmt,
+    hash::{BuildHasherDefault, Hasher, RandomState},
+    sync::Arc,
+};
+
+use quick_cache::{OptionsBuilder, UnitWeighter, sync};
+
+use crate::{
+    changes::{Changes, Stamp},
+    clock::Now,
+    key_store::KeyDigest,
+    pass::{Pass, micros},
+};
+
+/// Two bounded caches by digest. A flood of made-up keys fills the second one only, which hashes
+/// with a key of this process, so that nobody can aim at one slot of it.
+pub(crate) struct Cache {
+    passes: sync::Cache<KeyDigest, Arc<Pass>, UnitWeighter, BuildHasherDefault<FirstWord>>,
+    absent: sync::Cache<KeyDigest, Absent, UnitWeighter, RandomState>,
+}
+
+/// A text that was not found.
+#[derive(Debug, Clone, Copy)]
+struct Absent {
+    stamp: Stamp,
+    fresh_until: u64,
+}
+
+impl Cache {
+    /// Room for so many credentials and so many unknown texts.
+    pub(crate) fn new(passes: usize, absent: usize) -> Self {
+        Self {
+            passes: bounded(passes, BuildHasherDefault::default()),
+            absent: bounded(absent, RandomState::new()),
+        }
+    }
+
+    /// What was last read of a credential: the caller judges whether it is current.
+    pub(crate) fn pass(&self, digest: &KeyDigest) -> Option<Arc<Pass>> {
+        self.passes.get(digest)
+    }
+
+    /// The same, without counting as a use.
+    pub(crate) fn peek(&self, digest: &KeyDigest) -> Option<Arc<Pass>> {
+        self.passes.peek(digest)
+    }
+
+    pub(crate) fn keep(&self, digest: KeyDigest, pass: Arc<Pass>) {
+        self.passes.insert(digest, pass);
+    }
+
+    /// Remembers that nothing is found by `digest`, as of `stamp`.
+    pub(crate) fn keep_absent(&self, digest: KeyDigest, stamp: Stamp, fresh_until: u64) {
+        self.passes.remove(&digest);
+        self.absent.insert(digest, Absent { stamp, fresh_until });
+    }
+
+    /// Whether it is known that nothing is found by `digest`.
+    pub(crate) fn is_absent(
+        &self,
+        digest: &KeyDigest,
+        changes: Option<&Changes>,
+        now: Now,
+    ) -> bool {
+        self.absent.get(digest).is_some_and(|absent| {
+            changes.is_none_or(|changes| changes.absence_is_current(absent.stamp))
+                && micros(now.monotonic) < absent.fresh_until
+        })
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("passes", &self.passes.len())
+            .field("absent", &self.absent.len())
+            .finish()
+    }
+}
+
+fn bounded<V: Clone, B: std::hash::BuildHasher + Clone>(
+    capacity: usize,
+    hasher: B,
+) -> sync::Cache<KeyDigest, V, UnitWeighter, B> {
+    let options = OptionsBuilder::new()
+        .estimated_items_capacity(capacity)
+        .weight_capacity(capacity as u64)
+        .build()
+        .expect("both capacities are given");
+    sync::Cache::with_options(
+        options,
+        UnitWeighter,
+        hasher,
+        sync::DefaultLifecycle::default(),
+    )
+}
+
+/// A digest is as good as random: its first word is the hash. That nobody can choose digests that
+/// collide is not needed here, because only credentials that exist are kept.
+#[derive(Default)]
+struct FirstWord(u64);
+
+impl Hasher for FirstWord {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+}

@@ -1,0 +1,339 @@
+//! Asking the backends, and what may be used of what they said before.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use crate::{
+    cache::Cache,
+    changes::{Changes, Stamp},
+    clock::{Clock, Now, Timestamp},
+    denial::DenialCode,
+    error::BackendError,
+    flight::Flights,
+    intern::Interner,
+    key_store::{KeyDigest, KeyRecord, KeyStore},
+    license_ledger::{LicenseLedger, Standings},
+    observe::{self, Backend},
+    pass::{Pass, Rights, State, micros},
+    token::{TokenError, TokenVerifier},
+};
+
+/// How long what was read may be used, and how hard the backends are asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) max_staleness: Duration,
+    pub(crate) cache_ttl: Duration,
+    pub(crate) cache_capacity: usize,
+    pub(crate) lookup_timeout: Duration,
+    pub(crate) lookups_at_once: usize,
+}
+
+/// The backends with the memory of what they said.
+pub(crate) struct Lookup {
+    pub(crate) store: Arc<dyn KeyStore>,
+    pub(crate) ledger: Arc<dyn LicenseLedger>,
+    pub(crate) verifier: Option<Arc<dyn TokenVerifier>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cache: Cache,
+    store_changes: Option<Changes>,
+    ledger_changes: Changes,
+    /// Monotonic microseconds of the last answer of a store without `changes`.
+    last_answer: AtomicU64,
+    rights: Interner<Rights>,
+    standings: Interner<Standings>,
+    finds: Flights<KeyDigest, Found>,
+    /// By credential and rights, since a ledger may answer by the modules a record carries.
+    judgements: Flights<(KeyDigest, usize), Option<(Arc<Standings>, Stamp)>>,
+    limits: Limits,
+}
+
+/// What is known of a credential without asking anybody.
+pub(crate) enum Recalled {
+    /// Its key part is current.
+    Current(Arc<Pass>),
+    /// No such key.
+    Absent,
+    /// Somebody has to be asked; what was known before may be all there is in an outage.
+    Unknown(Option<Arc<Pass>>),
+}
+
+/// What was found by a credential.
+#[derive(Debug, Clone)]
+pub(crate) enum Found {
+    Pass(Arc<Pass>),
+    Denied(DenialCode),
+    Unavailable,
+}
+
+/// Who is asked about a credential.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Store,
+    Verifier(Zeroizing<Vec<u8>>),
+}
+
+impl Lookup {
+    pub(crate) fn new(
+        store: Arc<dyn KeyStore>,
+        ledger: Arc<dyn LicenseLedger>,
+        verifier: Option<Arc<dyn TokenVerifier>>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+    ) -> Self {
+        let turns = Arc::new(Semaphore::new(limits.lookups_at_once));
+        Self {
+            store_changes: store.changes().cloned(),
+            ledger_changes: ledger.changes().clone(),
+            last_answer: AtomicU64::new(NO_ANSWER),
+            // Unknown texts are smaller and come in floods; a quarter keeps the usual suspects.
+            cache: Cache::new(limits.cache_capacity, (limits.cache_capacity / 4).max(1)),
+            rights: Interner::new(),
+            standings: Interner::new(),
+            finds: Flights::new(Arc::clone(&turns), limits.lookup_timeout),
+            judgements: Flights::new(turns, limits.lookup_timeout),
+            store,
+            ledger,
+            verifier,
+            clock,
+            limits,
+        }
+    }
+
+    /// What is remembered of the credential, if nothing says that it is out of date.
+    pub(crate) fn recall(&self, digest: &KeyDigest, now: Now) -> Recalled {
+        match self.cache.pass(digest) {
+            Some(pass) if self.is_current(&pass, now) => Recalled::Current(pass),
+            Some(pass) => Recalled::Unknown(Some(pass)),
+            None if self
+                .cache
+                .is_absent(digest, self.store_changes.as_ref(), now)
+                && self.store_is_in_touch(now) =>
+            {
+                Recalled::Absent
+            }
+            None => Recalled::Unknown(None),
+        }
+    }
+
+    fn is_current(&self, pass: &Pass, now: Now) -> bool {
+        if pass.state() == State::Token {
+            return pass.is_fresh(now);
+        }
+        match &self.store_changes {
+            None => pass.is_fresh(now),
+            Some(changes) => {
+                changes.slot_is_current(pass.slot(), pass.key_stamp())
+                    && changes.in_touch(now.monotonic, self.limits.max_staleness)
+            }
+        }
+    }
+
+    /// Whether a verifier takes a text for one of its tokens.
+    pub(crate) fn recognizes_token(&self, text: &[u8]) -> bool {
+        self.verifier
+            .as_ref()
+            .is_some_and(|verifier| verifier.recognizes(text))
+    }
+
+    /// When a key was last used through this layer, by its current or its previous text.
+    pub(crate) fn last_used(&self, record: &KeyRecord) -> Option<Timestamp> {
+        let previous = record.previous.as_ref().map(|previous| previous.digest);
+        let digests = [Some(record.digest), previous];
+        let passes = digests
+            .into_iter()
+            .flatten()
+            .filter_map(|digest| self.cache.peek(&digest));
+        passes.filter_map(|pass| pass.last_used()).max()
+    }
+
+    fn store_is_in_touch(&self, now: Now) -> bool {
+        let changes = self.store_changes.as_ref();
+        changes.is_none_or(|c| c.in_touch(now.monotonic, self.limits.max_staleness))
+    }
+
+    /// What the ledger said of the credential's holder, if nothing says that it is out of date.
+    pub(crate) fn standings<'p>(&self, pass: &'p Pass, now: Now) -> Option<&'p Standings> {
+        let standings = pass.standings()?;
+        let changes = &self.ledger_changes;
+        (changes.slot_is_current(pass.slot(), pass.standings_stamp())
+            && changes.in_touch(now.monotonic, self.limits.max_staleness))
+        .then_some(standings)
+    }
+
+    /// Asks who knows the credential; `known` is what was remembered of it.
+    pub(crate) async fn find(
+        self: &Arc<Self>,
+        digest: KeyDigest,
+        source: Source,
+        known: Option<Arc<Pass>>,
+    ) -> Found {
+        let stamp = || {
+            self.store_changes
+                .as_ref()
+                .map_or(Stamp::START, Changes::stamp)
+        };
+        let lookup = Arc::clone(self);
+        let before = known.clone();
+        let found = self
+            .finds
+            .join(digest, stamp(), stamp, move |stamp| async move {
+                match source {
+                    Source::Store => lookup.find_key(digest, before, stamp).await,
+                    Source::Verifier(token) => lookup.verify_token(digest, &token, stamp).await,
+                }
+            });
+        let found = found.await.unwrap_or_else(|failure| {
+            observe::lookup_failed(Backend::KeyStore, failure);
+            Found::Unavailable
+        });
+        match found {
+            Found::Unavailable if self.may_outlive_outage(known.as_deref()) => {
+                let pass = known.expect("an outage is outlived by what is known only");
+                // Not every request of an outage waits for the store's time limit.
+                let again = micros((self.clock.now().monotonic).saturating_add(ASK_AGAIN));
+                let pass = Arc::new(pass.with_fresh_until(again));
+                self.cache.keep(digest, Arc::clone(&pass));
+                Found::Pass(pass)
+            }
+            found => found,
+        }
+    }
+
+    /// A store that cannot tell of changes was asked because the time to live is over: while it is
+    /// away, what it said last is used until `max_staleness` after its last answer.
+    fn may_outlive_outage(&self, known: Option<&Pass>) -> bool {
+        let answered = self.last_answer.load(Ordering::Acquire);
+        let until = answered.saturating_add(micros(self.limits.max_staleness));
+        known.is_some_and(|pass| pass.state() != State::Token)
+            && self.store_changes.is_none()
+            && answered != NO_ANSWER
+            && micros(self.clock.now().monotonic) <= until
+    }
+
+    async fn find_key(&self, digest: KeyDigest, known: Option<Arc<Pass>>, stamp: Stamp) -> Found {
+        let answer = self.store.find(&digest).await;
+        let now = self.clock.now().monotonic;
+        // With `changes` a stamp decides, not an age.
+        let fresh_until = match &self.store_changes {
+            Some(_) => u64::MAX,
+            None => micros(now.saturating_add(self.limits.cache_ttl)),
+        };
+        if answer.is_ok() {
+            self.last_answer.store(micros(now), Ordering::Release);
+        }
+        match answer {
+            Ok(Some(record)) => {
+                let mut pass = Pass::of_key(record, &digest, stamp, fresh_until, &self.rights);
+                pass.take_over(known.or_else(|| self.cache.peek(&digest)).as_deref());
+                let pass = Arc::new(pass);
+                self.cache.keep(digest, Arc::clone(&pass));
+                Found::Pass(pass)
+            }
+            Ok(None) => {
+                self.cache.keep_absent(digest, stamp, fresh_until);
+                Found::Denied(DenialCode::InvalidKey)
+            }
+            Err(error) => {
+                observe::backend_failed(Backend::KeyStore, &error);
+                Found::Unavailable
+            }
+        }
+    }
+
+    async fn verify_token(&self, digest: KeyDigest, token: &[u8], stamp: Stamp) -> Found {
+        let Some(verifier) = &self.verifier else {
+            return Found::Denied(DenialCode::InvalidKey);
+        };
+        match verifier.verify(token, self.clock.now()).await {
+            Ok(principal) => {
+                let keep_for = principal.keep_for;
+                let fresh_until = micros(self.clock.now().monotonic.saturating_add(keep_for));
+                let pass = Arc::new(Pass::of_token(principal, stamp, fresh_until, &self.rights));
+                if !keep_for.is_zero() {
+                    self.cache.keep(digest, Arc::clone(&pass));
+                }
+                Found::Pass(pass)
+            }
+            Err(TokenError::Invalid) => Found::Denied(DenialCode::InvalidKey),
+            Err(TokenError::Expired) => Found::Denied(DenialCode::ExpiredKey),
+            Err(TokenError::Unavailable(source)) => {
+                observe::backend_failed(Backend::Verifier, &BackendError::Unavailable(source));
+                Found::Unavailable
+            }
+        }
+    }
+
+    /// The credential with what the ledger says now; nothing in an outage.
+    pub(crate) async fn judge(
+        self: &Arc<Self>,
+        digest: KeyDigest,
+        pass: &Arc<Pass>,
+    ) -> Option<Arc<Pass>> {
+        let stamp = || self.ledger_changes.stamp();
+        let (lookup, asked) = (Arc::clone(self), Arc::clone(pass));
+        let key = (digest, std::ptr::from_ref(pass.rights()).addr());
+        let answer = self
+            .judgements
+            .join(key, stamp(), stamp, move |stamp| async move {
+                lookup
+                    .ask_ledger(&asked)
+                    .await
+                    .map(|standings| (standings, stamp))
+            });
+        match answer.await {
+            Ok(Some((standings, stamp))) => {
+                // To our own key part: that of who began the look-up may be older.
+                let pass = Arc::new(pass.with_standings(standings, stamp));
+                self.cache.keep(digest, Arc::clone(&pass));
+                Some(pass)
+            }
+            Ok(None) => None,
+            Err(failure) => {
+                observe::lookup_failed(Backend::Ledger, failure);
+                None
+            }
+        }
+    }
+
+    async fn ask_ledger(&self, pass: &Pass) -> Option<Arc<Standings>> {
+        match self
+            .ledger
+            .standings(&pass.holder()?, &pass.rights().carried)
+            .await
+        {
+            Ok(mut standings) => {
+                // Alike standings are shared between keys. The ledger's clock would set them apart,
+                // and matters only where it is ahead of ours.
+                if standings.clock <= self.clock.now().wall {
+                    standings.clock = Timestamp::MIN;
+                }
+                Some(self.standings.share(standings))
+            }
+            Err(error) => {
+                observe::backend_failed(Backend::Ledger, &error);
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lookup")
+            .field("cache", &self.cache)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+const NO_ANSWER: u64 = u64::MAX;
+const ASK_AGAIN: Duration = Duration::from_secs(1);

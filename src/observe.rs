@@ -1,0 +1,123 @@
+//! What the layer tells those who run the service: events through `tracing`, counters through
+//! `metrics`. Neither ever carries a key, a part of one, a path or a query.
+//!
+//! | event (target `tower_api_key`) | level | fields |
+//! |---|---|---|
+//! | `request refused` | `DEBUG` for 400 and 401, `INFO` for 403 and 429, `WARN` for 503 | `code`, `principal`, `module` |
+//! | `request would be refused` (shadow mode) | `INFO` | `code`, `principal`, `module` |
+//! | `backend failed` | `WARN` | `backend`, `error` |
+//! | `look-up failed` | `WARN` | `backend`, `reason` |
+//! | `maintenance failed` | `WARN` | `task`, `error` |
+//!
+//! | counter | labels |
+//! |---|---|
+//! | `tower_api_key_requests_total` | `outcome`: `granted`, `anonymous`, or the code of the refusal |
+//! | `tower_api_key_shadowed_total` | `outcome`: the code of the refusal that was not made |
+//! | `tower_api_key_backend_failures_total` | `backend`: `key_store`, `ledger`, `verifier`, `limiter` |
+//! | `tower_api_key_last_used_written_total` | |
+//!
+//! Without the features `tracing` and `metrics` these calls are empty.
+
+#![cfg_attr(
+    not(all(feature = "tracing", feature = "metrics")),
+    allow(unused_variables, reason = "the arguments of what is switched off")
+)]
+
+use crate::{denial::Denial, error::BackendError, flight::Failure};
+
+/// Who failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Backend {
+    KeyStore,
+    Ledger,
+    Verifier,
+    Limiter,
+}
+
+impl Backend {
+    #[cfg_attr(not(any(feature = "tracing", feature = "metrics")), expect(dead_code))]
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::KeyStore => "key_store",
+            Self::Ledger => "ledger",
+            Self::Verifier => "verifier",
+            Self::Limiter => "limiter",
+        }
+    }
+}
+
+#[inline]
+pub(crate) fn granted() {
+    count("tower_api_key_requests_total", "granted");
+}
+
+#[inline]
+pub(crate) fn anonymous() {
+    count("tower_api_key_requests_total", "anonymous");
+}
+
+pub(crate) fn refused(denial: &Denial, principal: Option<&str>) {
+    count("tower_api_key_requests_total", denial.code().as_str());
+    #[cfg(feature = "tracing")]
+    {
+        let (code, module) = (denial.code().as_str(), denial.module().map(|m| m.as_str()));
+        match denial.status().as_u16() {
+            400 | 401 => tracing::debug!(code, principal, module, "request refused"),
+            403 | 429 => tracing::info!(code, principal, module, "request refused"),
+            _ => tracing::warn!(code, principal, module, "request refused"),
+        }
+    }
+}
+
+pub(crate) fn shadowed(denial: &Denial, principal: Option<&str>) {
+    count("tower_api_key_shadowed_total", denial.code().as_str());
+    #[cfg(feature = "tracing")]
+    tracing::info!(
+        code = denial.code().as_str(),
+        principal,
+        module = denial.module().map(|module| module.as_str()),
+        "request would be refused"
+    );
+}
+
+pub(crate) fn backend_failed(backend: Backend, error: &BackendError) {
+    count_failure(backend);
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        backend = backend.as_str(),
+        error = error as &(dyn std::error::Error + 'static),
+        "backend failed"
+    );
+}
+
+pub(crate) fn lookup_failed(backend: Backend, reason: Failure) {
+    count_failure(backend);
+    #[cfg(feature = "tracing")]
+    tracing::warn!(backend = backend.as_str(), ?reason, "look-up failed");
+}
+
+pub(crate) fn maintenance_failed(task: &'static str, error: &BackendError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        task,
+        error = error as &(dyn std::error::Error + 'static),
+        "maintenance failed"
+    );
+}
+
+pub(crate) fn last_used_written(keys: usize) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_last_used_written_total").increment(keys as u64);
+}
+
+fn count_failure(backend: Backend) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_backend_failures_total", "backend" => backend.as_str())
+        .increment(1);
+}
+
+#[inline]
+fn count(name: &'static str, outcome: &'static str) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!(name, "outcome" => outcome).increment(1);
+}

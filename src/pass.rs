@@ -1,0 +1,290 @@
+//! What a layer remembers of one credential: small, immutable but for when it was last used.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    changes::{Changes, Slot, Stamp},
+    clock::{Now, Timestamp},
+    intern::Interner,
+    key_store::{AddressRange, Environment, KeyDigest, KeyRecord, Scope, Tier},
+    license_ledger::{Holder, Module, Standings},
+    token::Principal,
+};
+
+/// One credential's rights, as last read.
+///
+/// A million of these are meant to fit: the two texts share one allocation, and what many keys have
+/// in common is shared between them.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    /// The principal (a key's public id or `issuer|subject`), directly followed by the name.
+    label: Box<str>,
+    rights: Arc<Rights>,
+    standings: Option<Arc<Standings>>,
+    /// Microseconds; [`NEVER`] where it does not expire.
+    expires_at: i64,
+    /// Monotonic microseconds up to which the key part may be used without asking again.
+    fresh_until: u64,
+    key_stamp: Stamp,
+    standings_stamp: Stamp,
+    /// Microseconds of the last authenticated request; [`UNUSED`] before the first one here.
+    last_used: AtomicI64,
+    principal_len: u16,
+    slot: Slot,
+    state: State,
+    /// The old text of a regenerated key: past `expires_at` it is unknown, not expired.
+    superseded: bool,
+    /// Whether `last_used` waits to be written.
+    unwritten: AtomicBool,
+}
+
+/// What many keys have in common.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Rights {
+    pub(crate) environment: Option<Environment>,
+    pub(crate) administrator: bool,
+    /// In order.
+    pub(crate) scopes: Box<[Scope]>,
+    pub(crate) tier: Option<Tier>,
+    pub(crate) owner: Option<Box<str>>,
+    pub(crate) allowed_addresses: Box<[AddressRange]>,
+    /// The modules that the key's record carries itself.
+    pub(crate) carried: Box<[Module]>,
+}
+
+/// What a credential is, its expiry aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// A key that works.
+    Enabled,
+    Disabled,
+    Revoked,
+    /// A verified token.
+    Token,
+}
+
+const NEVER: i64 = i64::MAX;
+const UNUSED: i64 = i64::MIN;
+
+impl Pass {
+    /// What `record`, found by `digest`, allows.
+    pub(crate) fn of_key(
+        record: KeyRecord,
+        digest: &KeyDigest,
+        stamp: Stamp,
+        fresh_until: u64,
+        rights: &Interner<Rights>,
+    ) -> Self {
+        let expires_at = record.expires_at.map_or(NEVER, Timestamp::unix_micros);
+        let superseded = record.digest != *digest;
+        // The store answers for the current and the previous text only: anything else proves no
+        // secret and is over already.
+        let over_at = match record
+            .previous
+            .filter(|previous| previous.digest == *digest)
+        {
+            _ if !superseded => NEVER,
+            Some(previous) => previous.until.unix_micros(),
+            None => i64::MIN,
+        };
+        Self {
+            label: label(record.id.as_str(), &record.name),
+            principal_len: record.id.as_str().len() as u16,
+            slot: Changes::slot(record.id.as_str()),
+            expires_at: expires_at.min(over_at),
+            superseded,
+            state: match (record.enabled, record.revoked_at) {
+                (false, _) => State::Disabled,
+                (true, Some(_)) => State::Revoked,
+                (true, None) => State::Enabled,
+            },
+            rights: rights.share(Rights {
+                environment: Some(record.environment),
+                administrator: record.administrator,
+                scopes: record.scopes.into_iter().collect(),
+                tier: record.tier,
+                owner: record.owner.map(String::into_boxed_str),
+                allowed_addresses: record.allowed_addresses.into(),
+                carried: record.modules.into(),
+            }),
+            standings: None,
+            key_stamp: stamp,
+            standings_stamp: stamp,
+            fresh_until,
+            last_used: AtomicI64::new(record.last_used_at.map_or(UNUSED, Timestamp::unix_micros)),
+            unwritten: AtomicBool::new(false),
+        }
+    }
+
+    /// What a verified token allows.
+    pub(crate) fn of_token(
+        principal: Principal,
+        stamp: Stamp,
+        fresh_until: u64,
+        rights: &Interner<Rights>,
+    ) -> Self {
+        let mut scopes = principal.scopes;
+        scopes.sort();
+        scopes.dedup();
+        let holder = principal.holder.as_str();
+        Self {
+            label: label(holder, principal.name.as_deref().unwrap_or_default()),
+            principal_len: holder.len() as u16,
+            slot: Changes::slot(holder),
+            expires_at: principal.expires_at.map_or(NEVER, Timestamp::unix_micros),
+            superseded: false,
+            state: State::Token,
+            rights: rights.share(Rights {
+                environment: None,
+                administrator: principal.administrator,
+                scopes: scopes.into(),
+                tier: principal.tier,
+                owner: None,
+                allowed_addresses: Box::default(),
+                carried: principal.modules.into(),
+            }),
+            standings: None,
+            key_stamp: stamp,
+            standings_stamp: stamp,
+            fresh_until,
+            last_used: AtomicI64::new(UNUSED),
+            unwritten: AtomicBool::new(false),
+        }
+    }
+
+    /// Goes on from what was remembered before: when it was used, and, where the ledger would be
+    /// asked the same again, what the ledger said.
+    pub(crate) fn take_over(&mut self, known: Option<&Self>) {
+        let Some(known) = known.filter(|known| known.principal() == self.principal()) else {
+            return;
+        };
+        *self.last_used.get_mut() =
+            (*self.last_used.get_mut()).max(known.last_used.load(Ordering::Relaxed));
+        if Arc::ptr_eq(&self.rights, &known.rights) {
+            self.standings.clone_from(&known.standings);
+            self.standings_stamp = known.standings_stamp;
+        }
+    }
+
+    /// The same with what the ledger says now.
+    pub(crate) fn with_standings(&self, standings: Arc<Standings>, stamp: Stamp) -> Self {
+        Self {
+            label: self.label.clone(),
+            rights: Arc::clone(&self.rights),
+            standings: Some(standings),
+            standings_stamp: stamp,
+            last_used: AtomicI64::new(self.last_used.load(Ordering::Relaxed)),
+            unwritten: AtomicBool::new(false),
+            ..*self
+        }
+    }
+
+    /// The same key part, which may be used until `fresh_until` although nobody could be asked.
+    pub(crate) fn with_fresh_until(&self, fresh_until: u64) -> Self {
+        Self {
+            label: self.label.clone(),
+            rights: Arc::clone(&self.rights),
+            standings: self.standings.clone(),
+            last_used: AtomicI64::new(self.last_used.load(Ordering::Relaxed)),
+            unwritten: AtomicBool::new(false),
+            fresh_until,
+            ..*self
+        }
+    }
+
+    /// A key's public id or `issuer|subject`.
+    pub(crate) fn principal(&self) -> &str {
+        &self.label[..usize::from(self.principal_len)]
+    }
+
+    pub(crate) fn holder(&self) -> Option<Holder> {
+        Holder::new(self.principal()).ok()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.label[usize::from(self.principal_len)..]
+    }
+
+    pub(crate) fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.superseded
+    }
+
+    pub(crate) fn expires_at(&self) -> Option<Timestamp> {
+        (self.expires_at != NEVER).then(|| Timestamp::from_unix_micros(self.expires_at))
+    }
+
+    pub(crate) fn is_past(&self, now: Timestamp) -> bool {
+        now.unix_micros() >= self.expires_at
+    }
+
+    pub(crate) fn standings(&self) -> Option<&Standings> {
+        self.standings.as_deref()
+    }
+
+    pub(crate) fn key_stamp(&self) -> Stamp {
+        self.key_stamp
+    }
+
+    pub(crate) fn standings_stamp(&self) -> Stamp {
+        self.standings_stamp
+    }
+
+    pub(crate) fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// Whether its time to live is not over, whatever may have changed.
+    pub(crate) fn is_fresh(&self, now: Now) -> bool {
+        self.fresh_until == u64::MAX || micros(now.monotonic) < self.fresh_until
+    }
+
+    /// The last authenticated request that came through this layer or had been written before.
+    pub(crate) fn last_used(&self) -> Option<Timestamp> {
+        let micros = self.last_used.load(Ordering::Relaxed);
+        (micros != UNUSED).then(|| Timestamp::from_unix_micros(micros))
+    }
+
+    /// Notes an authenticated request, and answers whether this is the first one since the last
+    /// writing.
+    pub(crate) fn used(&self, now: Timestamp) -> bool {
+        let now = now.unix_micros();
+        if self.last_used.load(Ordering::Relaxed) < now {
+            self.last_used.store(now, Ordering::Relaxed);
+        }
+        !self.unwritten.load(Ordering::Relaxed) && self.requeue()
+    }
+
+    /// Marks it as waiting to be written, and answers whether it was not.
+    pub(crate) fn requeue(&self) -> bool {
+        !self.unwritten.swap(true, Ordering::AcqRel)
+    }
+
+    /// Begins a writing: later requests are noted for the next one.
+    pub(crate) fn begin_writing(&self) {
+        self.unwritten.store(false, Ordering::Release);
+    }
+}
+
+/// Principal and name in one allocation.
+fn label(principal: &str, name: &str) -> Box<str> {
+    [principal, name].concat().into()
+}
+
+/// Monotonic time as a number, far from overflow for some 500,000 years.
+pub(crate) fn micros(monotonic: Duration) -> u64 {
+    u64::try_from(monotonic.as_micros()).unwrap_or(u64::MAX - 1)
+}
