@@ -272,6 +272,12 @@ impl KeyFormats {
         }
     }
 
+    /// Whether a text begins like a key of one of the formats, well-formed or not.
+    pub(crate) fn claims(&self, text: &[u8]) -> bool {
+        let mut formats = std::iter::once(&self.primary).chain(&self.accepted);
+        formats.any(|format| format.body(text).is_some())
+    }
+
     /// Whether a store should be asked for this text at all.
     pub(crate) fn verdict(&self, text: &[u8]) -> Verdict {
         if text.is_empty() || text.len() > LONGEST_KEY {

@@ -1,0 +1,124 @@
+//! What a handler reads of the caller it was given.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    clock::Timestamp,
+    key_store::{Environment, KeyDigest, KeyId, Scope, Tier},
+    layer::Shared,
+    license_ledger::{Holder, Module, Status},
+    pass::{Pass, State},
+};
+
+/// A caller who passed every check: among the request's extensions where the layer granted it.
+///
+/// A client cannot make one: it exists only where the layer put it.
+#[derive(Clone)]
+pub struct Grant {
+    pass: Arc<Pass>,
+    digest: KeyDigest,
+    at: Timestamp,
+}
+
+impl Grant {
+    pub(crate) fn new(pass: Arc<Pass>, digest: KeyDigest, at: Timestamp) -> Self {
+        Self { pass, digest, at }
+    }
+
+    pub(crate) fn digest(&self) -> KeyDigest {
+        self.digest
+    }
+
+    pub(crate) fn pass(&self) -> &Arc<Pass> {
+        &self.pass
+    }
+
+    /// Who calls: a key's public id, or `issuer|subject` for a token.
+    pub fn principal(&self) -> &str {
+        self.pass.principal()
+    }
+
+    /// The public id of the key that was used; nothing for a token.
+    pub fn key_id(&self) -> Option<KeyId> {
+        if self.pass.state() == State::Token {
+            return None;
+        }
+        KeyId::new(self.pass.principal()).ok()
+    }
+
+    /// The caller as a holder of licenses.
+    pub fn holder(&self) -> Holder {
+        self.pass
+            .holder()
+            .expect("a key id or a holder was checked when it was read")
+    }
+
+    /// The key's name for people; empty where there is none.
+    pub fn name(&self) -> &str {
+        self.pass.name()
+    }
+
+    /// The key's environment; nothing for a token.
+    pub fn environment(&self) -> Option<&Environment> {
+        self.pass.rights().environment.as_ref()
+    }
+
+    /// Whose key it is, in the host's own terms.
+    pub fn owner(&self) -> Option<&str> {
+        self.pass.rights().owner.as_deref()
+    }
+
+    /// Whether it is an administrator's.
+    pub fn is_administrator(&self) -> bool {
+        self.pass.rights().administrator
+    }
+
+    /// The scopes, in order.
+    pub fn scopes(&self) -> &[Scope] {
+        &self.pass.rights().scopes
+    }
+
+    /// Whether it has this scope.
+    pub fn has_scope(&self, scope: impl AsRef<str>) -> bool {
+        has_scope(self.scopes(), scope.as_ref())
+    }
+
+    /// The rate tier; nothing: the default one.
+    pub fn tier(&self) -> Option<&Tier> {
+        self.pass.rights().tier.as_ref()
+    }
+
+    /// When it expires.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.pass.expires_at()
+    }
+
+    /// The status of a module for this caller when the request was granted; nothing where the
+    /// ledger was not asked, because the route needs no module.
+    pub fn status(&self, module: &Module) -> Option<Status> {
+        Some(self.pass.standings()?.status(module, self.at))
+    }
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant")
+            .field("principal", &self.principal())
+            .field("name", &self.name())
+            .field("scopes", &self.scopes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether `scope` is among `scopes`, which are in order.
+pub(crate) fn has_scope(scopes: &[Scope], scope: &str) -> bool {
+    scopes
+        .binary_search_by(|known| known.as_str().cmp(scope))
+        .is_ok()
+}
+
+/// Among a request's extensions where the layer let it pass without a caller: on a public route, on
+/// one for anonymous callers, or because a module is in shadow mode. With the layer, for the answer
+/// to a handler that asks for a caller all the same.
+#[derive(Clone)]
+pub(crate) struct Nobody(pub(crate) Arc<Shared>);

@@ -1,0 +1,64 @@
+//! What the host's framework tells about a request, through its extensions.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{Extensions, Uri};
+
+/// The address of the connection's other end, for hosts whose framework does not tell it.
+///
+/// Insert it into the request's extensions before the layer runs. With the feature `axum`,
+/// `ConnectInfo<SocketAddr>` is read too, with the feature `tonic` its connection information. A
+/// key with allowed addresses is refused where no address is known.
+///
+/// ```
+/// use tower_api_key::PeerAddress;
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(PeerAddress("192.0.2.1:50000".parse()?));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress(pub SocketAddr);
+
+/// The connection's other end.
+pub(crate) fn peer_address(extensions: &Extensions) -> Option<IpAddr> {
+    let address = extensions.get::<PeerAddress>().map(|peer| peer.0);
+    #[cfg(feature = "axum")]
+    let address = address.or_else(|| crate::axum::connect_info(extensions));
+    #[cfg(feature = "tonic")]
+    let address = address.or_else(|| crate::tonic::connect_info(extensions));
+    address.map(|address| address.ip().to_canonical())
+}
+
+/// The pattern by which a router has matched the request.
+#[cfg_attr(
+    not(feature = "axum"),
+    expect(unused_variables, reason = "only axum tells")
+)]
+pub(crate) fn matched_path(extensions: &Extensions) -> Option<&str> {
+    #[cfg(feature = "axum")]
+    return crate::axum::matched_path(extensions);
+    #[cfg(not(feature = "axum"))]
+    None
+}
+
+/// The URI as it came in, where a router has cut off what it matched.
+#[cfg_attr(
+    not(feature = "axum"),
+    expect(unused_variables, reason = "only axum tells")
+)]
+pub(crate) fn original_uri(extensions: &Extensions) -> Option<&Uri> {
+    #[cfg(feature = "axum")]
+    return crate::axum::original_uri(extensions);
+    #[cfg(not(feature = "axum"))]
+    None
+}
+
+/// Puts `uri` where a handler would read the original one.
+#[cfg_attr(
+    not(feature = "axum"),
+    expect(unused_variables, reason = "only axum keeps one")
+)]
+pub(crate) fn replace_original_uri(extensions: &mut Extensions, uri: Uri) {
+    #[cfg(feature = "axum")]
+    crate::axum::replace_original_uri(extensions, uri);
+}

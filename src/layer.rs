@@ -1,0 +1,464 @@
+//! The layer and its settings.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue};
+use thiserror::Error;
+use tower_layer::Layer;
+
+use crate::{
+    clock::{Clock, SystemClock},
+    credential::Carriers,
+    denial::{Answers, RenderDenial},
+    error::BackendError,
+    gate::Gate,
+    key_format::{KeyFormats, KeyHasher},
+    key_store::{Environment, KeyStore},
+    keys::{KeyManager, Parts},
+    license_ledger::{LicenseLedger, Module},
+    lookup::{Limits, Lookup},
+    maintenance,
+    module_map::ModuleMap,
+    name::InvalidName,
+    path::{PathForm, PathForms},
+    rate_limiter::RateLimiter,
+    service::ApiKeyService,
+    token::TokenVerifier,
+    uses::Uses,
+};
+
+/// Lets only those requests through to a service whose caller may make them.
+///
+/// All clones, and all services made from them, share one state. Build one with
+/// [`builder`](Self::builder).
+#[derive(Clone)]
+pub struct ApiKeyLayer {
+    shared: Arc<Shared>,
+}
+
+/// What all clones of a layer and its services share.
+pub(crate) struct Shared {
+    pub(crate) gate: Gate,
+    pub(crate) answers: Answers,
+    pub(crate) keeps_credential: bool,
+    /// Names the credential headers in `Vary`.
+    pub(crate) vary: Option<HeaderValue>,
+    pub(crate) marks_private: bool,
+    pub(crate) maintenance: maintenance::Schedule,
+}
+
+/// The settings of an [`ApiKeyLayer`], each with a default that is safe.
+///
+/// ```
+/// use tower_api_key::{ApiKeyLayer, MemoryKeyStore, MemoryLedger, RouteModules};
+///
+/// let map = RouteModules::builder().get("/engines", "launcher").build()?;
+/// let layer = ApiKeyLayer::builder(MemoryKeyStore::new(), map, MemoryLedger::new())
+///     .with_query_parameter("api_key")
+///     .build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "settings do nothing until `build` is called"]
+pub struct ApiKeyLayerBuilder {
+    store: Arc<dyn KeyStore>,
+    map: Box<dyn ModuleMap>,
+    ledger: Arc<dyn LicenseLedger>,
+    limiter: Option<Arc<dyn RateLimiter>>,
+    verifier: Option<Arc<dyn TokenVerifier>>,
+    clock: Arc<dyn Clock>,
+    formats: KeyFormats,
+    hasher: KeyHasher,
+    header: Option<Result<HeaderName, InvalidName>>,
+    bearer: bool,
+    query: Option<String>,
+    first_of_many: bool,
+    environments: Option<Vec<Environment>>,
+    admitted_paths: Vec<PathForm>,
+    admits_preflight: bool,
+    shadowed: Vec<Module>,
+    limits: Limits,
+    realm: String,
+    renderer: Option<Box<dyn RenderDenial>>,
+    type_base: Option<String>,
+    keeps_credential: bool,
+    cache_headers: bool,
+    maintenance: maintenance::Settings,
+}
+
+/// Settings that cannot work.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// A header or parameter name that cannot be used, or none at all.
+    #[error(transparent)]
+    Carriers(#[from] InvalidName),
+    /// A realm that cannot stand in a header.
+    #[error("the realm {0:?} cannot stand in a header")]
+    Realm(String),
+    /// A setting that must not be zero is.
+    #[error("`{0}` must not be zero")]
+    Zero(&'static str),
+    /// An empty list of environments admits no key at all.
+    #[error("the list of environments is empty: no key would be admitted")]
+    NoEnvironment,
+}
+
+impl ApiKeyLayer {
+    /// Begins a layer that finds keys in `store`, asks `map` what a request needs, and `ledger`
+    /// whether its license is reserved.
+    pub fn builder(
+        store: impl KeyStore,
+        map: impl ModuleMap,
+        ledger: impl LicenseLedger,
+    ) -> ApiKeyLayerBuilder {
+        ApiKeyLayerBuilder {
+            store: Arc::new(store),
+            map: Box::new(map),
+            ledger: Arc::new(ledger),
+            limiter: None,
+            verifier: None,
+            clock: Arc::new(SystemClock::new()),
+            formats: KeyFormats::default(),
+            hasher: KeyHasher::default(),
+            header: Some(Ok(HeaderName::from_static("x-api-key"))),
+            bearer: true,
+            query: None,
+            first_of_many: false,
+            environments: None,
+            admitted_paths: Vec::new(),
+            admits_preflight: false,
+            shadowed: Vec::new(),
+            limits: Limits {
+                max_staleness: Duration::from_secs(30),
+                cache_ttl: Duration::from_secs(5),
+                cache_capacity: 100_000,
+                lookup_timeout: Duration::from_millis(250),
+                lookups_at_once: 64,
+            },
+            realm: "api".into(),
+            renderer: None,
+            type_base: None,
+            keeps_credential: false,
+            cache_headers: true,
+            maintenance: maintenance::Settings::default(),
+        }
+    }
+
+    /// What an administrator does, with the settings and the memory of this layer: keys get its
+    /// format and its digest, and last-used times are seen at once.
+    pub fn manager(&self) -> KeyManager {
+        let gate = &self.shared.gate;
+        let lookup = Arc::clone(&gate.lookup);
+        KeyManager::from_parts(Parts {
+            store: Arc::clone(&lookup.store),
+            ledger: Arc::clone(&lookup.ledger),
+            clock: Arc::clone(&lookup.clock),
+            formats: gate.formats.clone(),
+            hasher: gate.hasher.clone(),
+            last_used: Some(Arc::new(move |record| lookup.last_used(record))),
+        })
+    }
+
+    /// Does now what the layer's own task does by and by: lets the ledger's time pass, and writes
+    /// the last-used times that are due.
+    ///
+    /// The task starts by itself within a tokio runtime, so this is for services that switched it
+    /// off, and for tests.
+    ///
+    /// # Errors
+    ///
+    /// The first error of a backend; what it kept from being done is done the next time.
+    pub async fn maintain(&self) -> Result<(), BackendError> {
+        self.shared.maintain().await
+    }
+
+    /// Writes all last-used times now: call it when the service has stopped serving.
+    ///
+    /// # Errors
+    ///
+    /// The store's error; what was not written stays in memory, so this can be called again.
+    pub async fn flush(&self) -> Result<(), BackendError> {
+        self.shared.flush().await
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl<S> Layer<S> for ApiKeyLayer {
+    type Service = ApiKeyService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ApiKeyService::new(inner, Arc::clone(&self.shared))
+    }
+}
+
+impl fmt::Debug for ApiKeyLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeyLayer")
+            .field("gate", &self.shared.gate)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ApiKeyLayerBuilder {
+    /// Reads keys from the header `name`. By default `x-api-key`.
+    pub fn with_header(mut self, name: impl AsRef<str>) -> Self {
+        let name = name.as_ref();
+        let header = HeaderName::try_from(name);
+        let rule = "a header name (RFC 9110 §5.1)";
+        self.header = Some(header.map_err(|_| InvalidName::new("credential header", name, rule)));
+        self
+    }
+
+    /// Reads no header of its own.
+    pub fn without_header(mut self) -> Self {
+        self.header = None;
+        self
+    }
+
+    /// Whether keys and tokens are read from `Authorization: Bearer` (RFC 6750 §2.1). By default
+    /// they are.
+    pub fn with_bearer(mut self, bearer: bool) -> Self {
+        self.bearer = bearer;
+        self
+    }
+
+    /// Reads keys from the query parameter `name` too. By default from none: query strings end up
+    /// in access logs, browser histories and `Referer` headers.
+    pub fn with_query_parameter(mut self, name: impl Into<String>) -> Self {
+        self.query = Some(name.into());
+        self
+    }
+
+    /// Takes the first of several credentials (header before bearer token before query parameter)
+    /// instead of refusing the request. By default it is refused (RFC 6750 §3.1).
+    pub fn with_first_of_many(mut self, first: bool) -> Self {
+        self.first_of_many = first;
+        self
+    }
+
+    /// Leaves the credential in the request; header values are marked as sensitive. By default it
+    /// is removed, so that it reaches no handler.
+    pub fn with_credential_kept(mut self, kept: bool) -> Self {
+        self.keeps_credential = kept;
+        self
+    }
+
+    /// The key formats that are accepted; their first one is what [`ApiKeyLayer::manager`]
+    /// generates. By default `rk_live_…` with a checksum, and the plain hex form beside it.
+    pub fn with_formats(mut self, formats: KeyFormats) -> Self {
+        self.formats = formats;
+        self
+    }
+
+    /// How texts become digests. By default SHA-256; a peppered HMAC makes a stolen store useless
+    /// without the pepper.
+    pub fn with_hasher(mut self, hasher: KeyHasher) -> Self {
+        self.hasher = hasher;
+        self
+    }
+
+    /// Admits only keys of these environments. By default every key.
+    pub fn with_environments(
+        mut self,
+        environments: impl IntoIterator<Item = Environment>,
+    ) -> Self {
+        self.environments = Some(environments.into_iter().collect());
+        self
+    }
+
+    /// Admits a form of path that two parsers could read in two ways. By default none.
+    pub fn with_path_form_admitted(mut self, form: PathForm) -> Self {
+        self.admitted_paths.push(form);
+        self
+    }
+
+    /// Lets CORS preflight requests through without a credential. By default they are treated like
+    /// any other request: put a CORS layer outside, which answers them itself.
+    pub fn with_preflight_admitted(mut self, admitted: bool) -> Self {
+        self.admits_preflight = admitted;
+        self
+    }
+
+    /// Puts a module in shadow mode: a request to a route all of whose modules are in it always
+    /// passes, with its credential, and what would have been its refusal is counted, logged, and put
+    /// among the request's extensions. By default none is.
+    pub fn with_shadowed_module(mut self, module: Module) -> Self {
+        self.shadowed.push(module);
+        self
+    }
+
+    /// Counts requests and refuses those over the quota. By default there is no limit.
+    pub fn with_rate_limiter(mut self, limiter: impl RateLimiter) -> Self {
+        self.limiter = Some(Arc::new(limiter));
+        self
+    }
+
+    /// Accepts bearer tokens that are no keys. By default none are.
+    pub fn with_token_verifier(mut self, verifier: impl TokenVerifier) -> Self {
+        self.verifier = Some(Arc::new(verifier));
+        self
+    }
+
+    /// Where the time comes from. By default the system's clocks.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How long what is known is used after the last word from a backend that cannot be reached;
+    /// after that the answer is 503. By default 30 seconds; zero is allowed.
+    pub fn with_max_staleness(mut self, most: Duration) -> Self {
+        self.limits.max_staleness = most;
+        self
+    }
+
+    /// How long the answers of a store that cannot tell of changes are used. By default 5 seconds;
+    /// zero is allowed. Stores that tell of changes are not affected.
+    pub fn with_cache_ttl(mut self, ttl: Duration) -> Self {
+        self.limits.cache_ttl = ttl;
+        self
+    }
+
+    /// How many credentials are remembered (some 250 bytes each), and a quarter as many unknown
+    /// texts. By default 100,000.
+    pub fn with_cache_capacity(mut self, credentials: usize) -> Self {
+        self.limits.cache_capacity = credentials;
+        self
+    }
+
+    /// How long a look-up may take, waiting for its turn included, before the answer is 503. By
+    /// default 250 ms.
+    pub fn with_lookup_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.lookup_timeout = timeout;
+        self
+    }
+
+    /// How many look-ups may be under way at once. By default 64.
+    pub fn with_lookups_at_once(mut self, most: usize) -> Self {
+        self.limits.lookups_at_once = most;
+        self
+    }
+
+    /// The realm named in `WWW-Authenticate` (RFC 9110 §11.5). By default `api`.
+    pub fn with_realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm = realm.into();
+        self
+    }
+
+    /// Renders refusals in the service's own way. By default as RFC 9457 problem documents.
+    pub fn with_renderer(mut self, renderer: impl RenderDenial) -> Self {
+        self.renderer = Some(Box::new(renderer));
+        self
+    }
+
+    /// The URI that, followed by a refusal's code, is its problem type (RFC 9457 §3.1.1). By
+    /// default the code's place in these docs.
+    pub fn with_problem_type_base(mut self, base: impl Into<String>) -> Self {
+        self.type_base = Some(base.into());
+        self
+    }
+
+    /// Whether grants get `Vary` with the credential headers and, where the handler set none,
+    /// `Cache-Control: private`. By default they do (RFC 9111 §3.5 protects `Authorization` only).
+    pub fn with_cache_headers(mut self, on: bool) -> Self {
+        self.cache_headers = on;
+        self
+    }
+
+    /// How often last-used times are written, each key at most once. By default each minute.
+    pub fn with_last_used_interval(mut self, interval: Duration) -> Self {
+        self.maintenance.last_used_every = interval;
+        self
+    }
+
+    /// Whether a task of the layer's own, within a tokio runtime, lets the ledger's time pass and
+    /// writes last-used times, until the layer and its services are gone. By default it does;
+    /// otherwise call [`ApiKeyLayer::maintain`] each second.
+    pub fn with_maintenance_task(mut self, on: bool) -> Self {
+        self.maintenance.task = on;
+        self
+    }
+
+    /// The layer.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] names the setting that cannot work.
+    pub fn build(self) -> Result<ApiKeyLayer, SetupError> {
+        let carriers = Carriers {
+            header: self.header.transpose()?,
+            bearer: self.bearer,
+            query: self.query,
+            first_of_many: self.first_of_many,
+        };
+        carriers.check()?;
+        if self.environments.as_ref().is_some_and(Vec::is_empty) {
+            return Err(SetupError::NoEnvironment);
+        }
+        for (name, zero) in [
+            ("cache_capacity", self.limits.cache_capacity == 0),
+            ("lookup_timeout", self.limits.lookup_timeout.is_zero()),
+            ("lookups_at_once", self.limits.lookups_at_once == 0),
+        ] {
+            if zero {
+                return Err(SetupError::Zero(name));
+            }
+        }
+        let name = carriers.header.as_ref().map(HeaderName::as_str);
+        let mut answers = Answers::new(&self.realm, name, self.bearer)
+            .map_err(|_| SetupError::Realm(self.realm.clone()))?;
+        answers.renderer = self.renderer;
+        answers.type_base = self.type_base;
+        let shared = Arc::new(Shared {
+            vary: vary(name, self.bearer).filter(|_| self.cache_headers),
+            marks_private: self.cache_headers,
+            answers,
+            keeps_credential: self.keeps_credential,
+            maintenance: maintenance::Schedule::new(self.maintenance),
+            gate: Gate {
+                lookup: Arc::new(Lookup::new(
+                    self.store,
+                    self.ledger,
+                    self.verifier,
+                    self.clock,
+                    self.limits,
+                )),
+                uses: Uses::default(),
+                map: self.map,
+                limiter: self.limiter,
+                carriers,
+                formats: self.formats,
+                hasher: self.hasher,
+                environments: self.environments,
+                admitted_paths: PathForms::from_iter(self.admitted_paths),
+                admits_preflight: self.admits_preflight,
+                shadowed: self.shadowed,
+            },
+        });
+        shared.start_maintenance();
+        Ok(ApiKeyLayer { shared })
+    }
+}
+
+impl fmt::Debug for ApiKeyLayerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeyLayerBuilder")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The headers that decide what a client gets (RFC 9110 §12.5.5).
+fn vary(header: Option<&str>, bearer: bool) -> Option<HeaderValue> {
+    match (header, bearer) {
+        // The usual case costs no reference count that all threads would share.
+        (Some("x-api-key"), true) => Some(HeaderValue::from_static("x-api-key, authorization")),
+        (Some(name), true) => HeaderValue::try_from(format!("{name}, authorization")).ok(),
+        (Some(name), false) => HeaderValue::try_from(name).ok(),
+        (None, true) => Some(HeaderValue::from_static("authorization")),
+        (None, false) => None,
+    }
+}

@@ -1,0 +1,180 @@
+//! The service around another one.
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
+use tower_service::Service;
+
+use crate::{
+    body::ResponseBody,
+    denial::Answers,
+    future::ResponseFuture,
+    gate::{Decision, Incoming, Step},
+    grant::Nobody,
+    host,
+    layer::Shared,
+    require::Guard,
+};
+
+/// Lets only those requests through to the inner service whose caller may make them: made by an
+/// [`ApiKeyLayer`](crate::ApiKeyLayer), or, at a single route, by a
+/// [`RequireModule`](crate::RequireModule) or [`RequireScopes`](crate::RequireScopes).
+#[derive(Clone)]
+pub struct ApiKeyService<S> {
+    inner: S,
+    shared: Arc<Shared>,
+    /// What a single route asks for; nothing: the whole gate.
+    guard: Option<Guard>,
+}
+
+impl<S> ApiKeyService<S> {
+    pub(crate) fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self {
+            inner,
+            shared,
+            guard: None,
+        }
+    }
+
+    pub(crate) fn at_route(inner: S, shared: Arc<Shared>, guard: Guard) -> Self {
+        Self {
+            inner,
+            shared,
+            guard: Some(guard),
+        }
+    }
+}
+
+impl<S, RequestBody, Body> Service<Request<RequestBody>> for ApiKeyService<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<Body>> + Clone,
+{
+    type Response = Response<ResponseBody<Body>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, RequestBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
+        let now = self.shared.gate.lookup.clock.now();
+        let incoming = Incoming {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        };
+        let step = match &self.guard {
+            None => self.shared.gate.decide_now(incoming, now),
+            Some(guard) => self.shared.gate.decide_at_route(guard, incoming, now),
+        };
+        match step {
+            Step::Decided(decision) => match self.shared.admit(decision, &mut request) {
+                Ok(after) => ResponseFuture::going(self.inner.call(request), after),
+                Err(refusal) => ResponseFuture::refused(refusal),
+            },
+            Step::Ask(question) => {
+                self.shared.start_maintenance();
+                let shared = Arc::clone(&self.shared);
+                let decision = async move { shared.gate.decide(question).await };
+                // The one that was polled ready goes with the request; its clone takes its place.
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::asking(Box::pin(decision), Arc::clone(&self.shared), ready, request)
+            }
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for ApiKeyService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeyService")
+            .field("inner", &self.inner)
+            .field("guard", &self.guard)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the answer to an admitted request gets.
+#[derive(Debug, Default)]
+pub(crate) struct After {
+    pub(crate) vary: Option<HeaderValue>,
+    pub(crate) private: bool,
+}
+
+impl Shared {
+    /// Makes the request what the inner service is to see, or answers it.
+    pub(crate) fn admit<B>(
+        self: &Arc<Self>,
+        decision: Decision,
+        request: &mut Request<B>,
+    ) -> Result<After, Response<Bytes>> {
+        match decision {
+            Decision::Granted(grant) => {
+                self.hide_credential(request);
+                request.extensions_mut().insert(grant);
+                let marked = self.marks_private && !is_grpc(request.headers());
+                let vary = self.vary.as_ref().filter(|_| marked).cloned();
+                Ok(After {
+                    vary,
+                    private: marked,
+                })
+            }
+            Decision::Anonymous => {
+                request.extensions_mut().insert(Nobody(Arc::clone(self)));
+                Ok(After {
+                    vary: self.vary.clone(),
+                    private: false,
+                })
+            }
+            Decision::Public => {
+                request.extensions_mut().insert(Nobody(Arc::clone(self)));
+                Ok(After::default())
+            }
+            Decision::Cleared(grant) => {
+                request.extensions_mut().insert(grant);
+                Ok(After::default())
+            }
+            Decision::Shadowed(denial, grant) => {
+                request.extensions_mut().insert(denial);
+                match grant {
+                    Some(grant) => drop(request.extensions_mut().insert(grant)),
+                    None => drop(request.extensions_mut().insert(Nobody(Arc::clone(self)))),
+                }
+                Ok(After::default())
+            }
+            Decision::Refused(denial) => Err(self.answers.answer(denial, request.headers())),
+            Decision::NotGated => Err(Answers::not_gated()),
+        }
+    }
+
+    /// Takes the credential out of headers, query string and the original URI.
+    fn hide_credential<B>(&self, request: &mut Request<B>) {
+        let carriers = &self.gate.carriers;
+        if self.keeps_credential {
+            carriers.mark_sensitive(request.headers_mut());
+            return;
+        }
+        carriers.strip(request.headers_mut());
+        if let Some(uri) = carriers.strip_uri(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        let original = host::original_uri(request.extensions());
+        if let Some(uri) = original.and_then(|uri| carriers.strip_uri(uri)) {
+            host::replace_original_uri(request.extensions_mut(), uri);
+        }
+    }
+}
+
+/// gRPC has no shared caches, and its clients read no `Vary`.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"))
+}
