@@ -6,6 +6,7 @@ use std::{
     hash::{Hash, Hasher},
     net::IpAddr,
     str::FromStr,
+    sync::Arc,
 };
 
 use async_trait::async_trait;
@@ -401,4 +402,40 @@ pub trait KeyStore: Send + Sync + 'static {
     /// What changed, for the layers of this process; nothing where the store cannot tell: layers
     /// then remember its answers for their `cache_ttl` only.
     fn changes(&self) -> Option<&Changes>;
+}
+
+/// A shared store is a store, also behind `Arc<dyn KeyStore>`.
+#[async_trait]
+impl<T: KeyStore + ?Sized> KeyStore for Arc<T> {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, BackendError> {
+        (**self).find(digest).await
+    }
+
+    async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        (**self).get(id).await
+    }
+
+    async fn insert(&self, record: KeyRecord) -> Result<(), BackendError> {
+        (**self).insert(record).await
+    }
+
+    async fn update(&self, record: KeyRecord) -> Result<KeyRecord, BackendError> {
+        (**self).update(record).await
+    }
+
+    async fn delete(&self, id: &KeyId) -> Result<bool, BackendError> {
+        (**self).delete(id).await
+    }
+
+    async fn list(&self, query: &KeyQuery) -> Result<Vec<KeyRecord>, BackendError> {
+        (**self).list(query).await
+    }
+
+    async fn record_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), BackendError> {
+        (**self).record_last_used(uses).await
+    }
+
+    fn changes(&self) -> Option<&Changes> {
+        (**self).changes()
+    }
 }

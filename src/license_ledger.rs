@@ -4,7 +4,7 @@
 //! a seat. A request never changes any of it: it reads a [`Standing`] and judges it against the
 //! time.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -771,4 +771,52 @@ pub trait LicenseLedger: Send + Sync + 'static {
 
     /// What changed, for the layers of this process.
     fn changes(&self) -> &Changes;
+}
+
+/// A shared ledger is a ledger, also behind `Arc<dyn LicenseLedger>`.
+#[async_trait]
+impl<T: LicenseLedger + ?Sized> LicenseLedger for Arc<T> {
+    async fn apply(
+        &self,
+        operation: Operation,
+        actor: &Actor,
+    ) -> Result<Vec<LicenseEvent>, BackendError> {
+        (**self).apply(operation, actor).await
+    }
+
+    async fn standings(
+        &self,
+        holder: &Holder,
+        carried: &[Module],
+    ) -> Result<Standings, BackendError> {
+        (**self).standings(holder, carried).await
+    }
+
+    async fn overview(&self) -> Result<Overview, BackendError> {
+        (**self).overview().await
+    }
+
+    async fn line(&self, license: &LicenseId, limit: usize) -> Result<Option<Line>, BackendError> {
+        (**self).line(license, limit).await
+    }
+
+    async fn holders(
+        &self,
+        after: Option<&Holder>,
+        limit: usize,
+    ) -> Result<Vec<HolderState>, BackendError> {
+        (**self).holders(after, limit).await
+    }
+
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<LicenseEvent>, BackendError> {
+        (**self).events(after, limit).await
+    }
+
+    fn latest(&self) -> tokio::sync::watch::Receiver<u64> {
+        (**self).latest()
+    }
+
+    fn changes(&self) -> &Changes {
+        (**self).changes()
+    }
 }

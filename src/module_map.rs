@@ -1,6 +1,6 @@
 //! The contract of the module map: which requests need what.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::Method;
 
@@ -138,4 +138,16 @@ pub trait ModuleMap: Send + Sync + 'static {
         path: &str,
         matched_path: Option<&str>,
     ) -> Option<Cow<'_, Requirement>>;
+}
+
+/// A shared map is a map, also behind `Arc<dyn ModuleMap>`.
+impl<T: ModuleMap + ?Sized> ModuleMap for Arc<T> {
+    fn requirement(
+        &self,
+        method: &Method,
+        path: &str,
+        matched_path: Option<&str>,
+    ) -> Option<Cow<'_, Requirement>> {
+        (**self).requirement(method, path, matched_path)
+    }
 }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use http::Method;
-
 use crate::module_map::{Requirement, methods::Methods, routes::RouteEntry};
 
 /// A remark about an entry of a [`RouteModules`](crate::RouteModules), made by
