@@ -55,7 +55,7 @@ struct Shared {
     added: AtomicU64,
     /// The number of the latest change to a name in this slot.
     slots: Box<[AtomicU64]>,
-    /// Monotonic microseconds of the last word, or one of the two marks below.
+    /// Monotonic microseconds of the last word, plus one, or one of the two marks below.
     heard: AtomicU64,
 }
 
@@ -105,10 +105,10 @@ impl Changes {
 
     /// Every change up to `monotonic` (a reading of the [`Clock`](crate::Clock)) has been reported.
     pub fn heard(&self, monotonic: Duration) {
-        let micros = u64::try_from(monotonic.as_micros()).unwrap_or(ALWAYS - 1);
+        let micros = u64::try_from(monotonic.as_micros()).unwrap_or(ALWAYS);
         self.0
             .heard
-            .fetch_max(micros.clamp(NEVER + 1, ALWAYS - 1), Ordering::SeqCst);
+            .fetch_max(micros.saturating_add(1).min(ALWAYS - 1), Ordering::SeqCst);
     }
 
     /// The point reached so far: taken before a read, it says how fresh the read is.
@@ -149,7 +149,7 @@ impl Changes {
         match self.0.heard.load(Ordering::Acquire) {
             ALWAYS => true,
             NEVER => false,
-            heard => monotonic <= Duration::from_micros(heard).saturating_add(max_staleness),
+            heard => monotonic <= Duration::from_micros(heard - 1).saturating_add(max_staleness),
         }
     }
 }

@@ -32,16 +32,22 @@ impl Uses {
     /// next time; a read-only store is asked once and its uses are dropped.
     pub(crate) async fn write(&self, store: &dyn KeyStore) -> Result<(), BackendError> {
         let mut waiting = mem::take(&mut *self.lock());
+        // A key can stand here twice, where it was read again in the meantime.
+        waiting.sort_by(|a, b| a.principal().cmp(b.principal()));
         while !waiting.is_empty() {
-            let batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
-            let uses: Vec<(KeyId, Timestamp)> = batch
-                .iter()
-                .filter_map(|pass| {
-                    // Begun before the time is read: a use that comes in between is queued again.
-                    pass.begin_writing();
-                    Some((KeyId::new(pass.principal()).ok()?, pass.last_used()?))
-                })
-                .collect();
+            let batch = take_keys(&mut waiting, BATCH);
+            let mut uses: Vec<(KeyId, Timestamp)> = Vec::with_capacity(batch.len());
+            for pass in &batch {
+                // Begun before the time is read: a use that comes in between is queued again.
+                pass.begin_writing();
+                let Some((id, at)) = KeyId::new(pass.principal()).ok().zip(pass.last_used()) else {
+                    continue;
+                };
+                match uses.last_mut() {
+                    Some((last, last_at)) if *last == id => *last_at = at.max(*last_at),
+                    _ => uses.push((id, at)),
+                }
+            }
             match store.record_last_used(&uses).await {
                 Ok(()) => observe::last_used_written(uses.len()),
                 Err(BackendError::ReadOnly) => return Err(BackendError::ReadOnly),
@@ -65,6 +71,15 @@ impl Uses {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The last of `waiting`, which is in order: about `most`, and never only a part of one key's.
+fn take_keys(waiting: &mut Vec<Arc<Pass>>, most: usize) -> Vec<Arc<Pass>> {
+    let mut from = waiting.len().saturating_sub(most);
+    while from > 0 && waiting[from - 1].principal() == waiting[from].principal() {
+        from -= 1;
+    }
+    waiting.split_off(from)
 }
 
 const BATCH: usize = 1_000;

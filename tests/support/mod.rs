@@ -22,6 +22,8 @@ use tower_api_key::{
     Seats,
 };
 
+pub mod faults;
+
 pub type Body = Full<Bytes>;
 
 /// What reached the handler, in its answer's extensions.
