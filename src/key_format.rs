@@ -164,16 +164,14 @@ impl KeyFormat {
         match self.body {
             Body::Checked => {
                 body.len() == RANDOM_SYMBOLS + CHECKSUM_SYMBOLS
-                    && body.iter().all(u8::is_ascii_alphanumeric)
+                    && all(body, |byte| byte.is_ascii_alphanumeric())
                     && text
                         .split_last_chunk()
                         .is_some_and(|(checked, sum)| checksum(checked) == *sum)
             }
             Body::Hex => {
                 body.len() == HEX_DIGITS
-                    && body
-                        .iter()
-                        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+                    && all(body, |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
             }
         }
     }
@@ -404,6 +402,11 @@ fn is_label(bytes: &[u8]) -> bool {
         && bytes
             .iter()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// Whether all bytes fit, looked at without an early exit, so that many are looked at at a time.
+fn all(bytes: &[u8], fits: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |all, &byte| all & fits(byte))
 }
 
 /// Appends `count` symbols of `alphabet`, each as likely as any other.

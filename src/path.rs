@@ -94,22 +94,18 @@ impl fmt::Debug for PathForms {
 /// An empty segment is `//` only, so that an admitted `%2f` lets `/http:%2f%2fexample.com` pass.
 pub(crate) fn ambiguity(path: &str, admitted: PathForms) -> Option<PathForm> {
     let path = path.as_bytes();
+    if is_plain(path) {
+        return None;
+    }
     let refused = |form: PathForm| (!admitted.contains(form)).then_some(form);
     let dot_segment_at = |at: usize| {
-        if begins_with_dot_segment(&path[at..]) {
-            refused(PathForm::DotSegment)
-        } else {
-            None
-        }
+        let found = begins_with_dot_segment(&path[at..]);
+        found.then_some(PathForm::DotSegment).and_then(refused)
     };
     // A path that does not begin with a slash has a first segment all the same.
     let mut found = dot_segment_at(0);
     let mut at = 0;
     while found.is_none() && at < path.len() {
-        if !NOTABLE[usize::from(path[at])] {
-            at += 1;
-            continue;
-        }
         let (form, length) = match &path[at..] {
             [b'/', b'/', ..] => (refused(PathForm::EmptySegment), 1),
             [b'/', ..] => (None, 1),
@@ -128,6 +124,21 @@ pub(crate) fn ambiguity(path: &str, admitted: PathForms) -> Option<PathForm> {
     found
 }
 
+/// Whether nothing in a path can be part of one of the forms: true for nearly all of them.
+fn is_plain(path: &[u8]) -> bool {
+    // Folds without an early exit, so that the compiler looks at many bytes at a time.
+    let escaped = path.iter().fold(false, |found, &byte| {
+        found | (byte == b'%') | (byte == b'\\')
+    });
+    let slashed = path
+        .iter()
+        .zip(path.iter().skip(1))
+        .fold(false, |found, (&byte, &next)| {
+            found | ((byte == b'/') & ((next == b'/') | (next == b'.')))
+        });
+    !(escaped | slashed | path.starts_with(b"."))
+}
+
 fn begins_with_dot_segment(mut rest: &[u8]) -> bool {
     let mut dots = 0;
     while let [b'.', after @ ..] | [b'%', b'2', b'e' | b'E', after @ ..] = rest {
@@ -144,15 +155,6 @@ fn begins_with_dot_segment(mut rest: &[u8]) -> bool {
                 | [b'%', b'0', b'0', ..]
         )
 }
-
-/// The bytes at which one of the forms can begin, or a segment end.
-const NOTABLE: [bool; 256] = {
-    let mut notable = [false; 256];
-    notable[b'/' as usize] = true;
-    notable[b'\\' as usize] = true;
-    notable[b'%' as usize] = true;
-    notable
-};
 
 #[cfg(test)]
 mod tests {
