@@ -9,17 +9,16 @@
 //!
 //! [`KeyFormats`] is the set that a service accepts; [`KeyHasher`] turns a text into what is stored.
 
+mod key_hasher;
+
 use std::{fmt, sync::Arc};
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::{
-    key_store::{Environment, KeyDigest},
-    name::InvalidName,
-};
+use crate::{key_store::Environment, name::InvalidName};
+
+pub use key_hasher::KeyHasher;
 
 /// The text of a key: the secret itself.
 ///
@@ -319,81 +318,6 @@ pub(crate) enum Verdict {
     Malformed,
 }
 
-/// Turns a key's text into the digest that is stored and looked up.
-///
-/// A key has at least 128 random bits, so one round of SHA-256 is enough: nobody can guess the
-/// text from its digest. With a pepper kept outside the database, a stolen database does not
-/// even allow checking a guess.
-///
-/// ```
-/// use tower_api_key::KeyHasher;
-/// let plain = KeyHasher::sha256();
-/// let peppered = KeyHasher::hmac_sha256(b"thirty-two bytes or more, please")?;
-/// assert_ne!(plain.digest(b"rk_live_1"), peppered.digest(b"rk_live_1"));
-/// # Ok::<(), tower_api_key::InvalidName>(())
-/// ```
-#[derive(Clone, Default)]
-pub struct KeyHasher(Function);
-
-#[derive(Clone, Default)]
-enum Function {
-    #[default]
-    Sha256,
-    /// The states after the pepper's own two blocks, wiped on drop; the pepper itself is not kept.
-    HmacSha256(Hmac<Sha256>),
-}
-
-impl KeyHasher {
-    /// SHA-256 (FIPS 180-4), the default.
-    pub fn sha256() -> Self {
-        Self::default()
-    }
-
-    /// HMAC-SHA-256 (RFC 2104) under a pepper, a secret of the service of at least 32 bytes.
-    ///
-    /// Whoever loses or changes the pepper loses all keys with it.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidName`] where the pepper has fewer than 32 bytes (RFC 2104 §3 discourages keys
-    /// shorter than the digest).
-    pub fn hmac_sha256(pepper: impl AsRef<[u8]>) -> Result<Self, InvalidName> {
-        let pepper = pepper.as_ref();
-        if pepper.len() < SHORTEST_PEPPER {
-            return Err(InvalidName::new("pepper", "…", "at least 32 bytes"));
-        }
-        Ok(Self::under(pepper))
-    }
-
-    fn under(pepper: &[u8]) -> Self {
-        let state = Hmac::new_from_slice(pepper).expect("HMAC takes a key of any length");
-        Self(Function::HmacSha256(state))
-    }
-
-    /// The digest of a text.
-    pub fn digest(&self, text: &[u8]) -> KeyDigest {
-        let bytes: [u8; 32] = match &self.0 {
-            Function::Sha256 => Sha256::digest(text).into(),
-            Function::HmacSha256(state) => state
-                .clone()
-                .chain_update(text)
-                .finalize()
-                .into_bytes()
-                .into(),
-        };
-        KeyDigest::from_bytes(bytes)
-    }
-}
-
-impl fmt::Debug for KeyHasher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Function::Sha256 => "KeyHasher(SHA-256)",
-            Function::HmacSha256(_) => "KeyHasher(HMAC-SHA-256, …)",
-        })
-    }
-}
-
 /// Whether this is a prefix or an [`Environment`]: a lower-case letter, then lower-case letters
 /// and digits, at most 16 in all.
 fn is_label(bytes: &[u8]) -> bool {
@@ -453,7 +377,6 @@ fn checksum(checked: &[u8]) -> [u8; CHECKSUM_SYMBOLS] {
 /// The longest text that is looked at, in bytes.
 pub(crate) const LONGEST_KEY: usize = 512;
 const LONGEST_LABEL: usize = 16;
-const SHORTEST_PEPPER: usize = 32;
 /// 62^27 is more than 2^160.
 const RANDOM_SYMBOLS: usize = 27;
 /// 62^6 is more than 2^32.
