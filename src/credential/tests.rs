@@ -89,6 +89,7 @@ fn bearer_is_read_in_any_case_after_any_spaces() {
         "BEARER K",
         "bEaReR   K",
         "Bearer \t K",
+        "Bearer\tK",
     ] {
         assert_eq!(
             read(&everywhere(), &[("authorization", value)], None),
@@ -453,7 +454,9 @@ fn any_query() -> impl Strategy<Value = String> {
 }
 
 fn any_value() -> impl Strategy<Value = HeaderValue> {
-    let scheme = prop::sample::select(vec!["", "Bearer", "bearer ", "BeArEr  ", "Basic ", "Bear"]);
+    let scheme = prop::sample::select(vec![
+        "", "Bearer", "Bearer\t", "bearer ", "BeArEr  ", "Basic ", "Bear",
+    ]);
     (scheme, prop::collection::vec(any::<u8>(), 0..6))
         .prop_filter_map("a byte that no header can have", |(scheme, rest)| {
             HeaderValue::from_bytes(&[scheme.as_bytes(), &rest].concat()).ok()

@@ -152,6 +152,18 @@ fn broken_text_of_ours_is_malformed_even_where_opaque_ones_are_accepted() {
 }
 
 #[test]
+fn body_with_another_character_is_malformed_whatever_its_checksum() {
+    for body in ["00000000000000-000000000000", "00000000000000_000000000000"] {
+        let text = with_checksum(&format!("rk_live_{body}"));
+        assert_eq!(
+            KeyFormats::default().verdict(text.as_bytes()),
+            Verdict::Malformed,
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn text_that_does_not_begin_like_ours_is_opaque_where_that_is_accepted() {
     let texts: [&[u8]; 9] = [
         b"x",
