@@ -67,7 +67,7 @@
 //! Numbers:
 //!
 //! 12. One counter numbers all: an assignment's place in line is the number of its `ModuleAssigned`,
-//!     a reservation's age that of its `Reserved`. So replaying the log rebuilds the state.
+//!     a reservation's age that of its `Reserved`. So replaying the log rebuilds both.
 //! 13. A removed license, and one that is not known yet, has no seats; its modules' users wait.
 
 use std::{
@@ -93,6 +93,9 @@ mod change;
 mod index;
 mod replay;
 mod settle;
+
+#[cfg(test)]
+mod tests;
 
 /// A license ledger: holders, their assignments, licenses, and who holds a seat or waits for one.
 ///

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     clock::Timestamp,
     key_store::KeyId,
-    ledger_state::{Assignment, Expiring, LedgerState},
+    ledger_state::{Assignment, Expiring, HolderEntry, LedgerState},
     license_ledger::{
         Actor, EventKind, Holder, KeyEvent, License, LicenseEvent, LicenseId, Module, Operation,
         RemovedCause, ReservedCause,
@@ -215,7 +215,7 @@ impl<'a> Change<'a> {
             (true, false) => self.leave_all(holder, cause),
             (false, true) => {
                 let entry = self.state.holders.get(holder);
-                let modules = entry.map_or_else(Vec::new, |entry| entry.modules_in_order());
+                let modules = entry.map_or_else(Vec::new, HolderEntry::modules_in_order);
                 self.join(holder, &modules, ReservedCause::Enabled);
             }
             _ => {}
