@@ -194,6 +194,8 @@ fn is_open(requirement: &Requirement) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
     use crate::module_map::{RouteModules, RouteModulesBuilder, Rule};
 

@@ -136,7 +136,9 @@ impl Pattern {
                 (Some(_), None) => return other.below,
                 (Some(a), Some(b)) => (a, b),
             };
-            if !a.overlaps(b, a_rest.is_empty(), b_rest.is_empty()) {
+            let a_last = a_rest.is_empty() && !self.below;
+            let b_last = b_rest.is_empty() && !other.below;
+            if !a.overlaps(b, a_last, b_last) {
                 return false;
             }
             if matches!(a, Segment::CatchAll(_)) || matches!(b, Segment::CatchAll(_)) {
@@ -211,7 +213,7 @@ impl Segment {
         Self::Literal(literal.into())
     }
 
-    /// Whether some text is covered by both; `last` and `other_last` where nothing follows.
+    /// Whether some text is covered by both; `last` and `other_last` where nothing can follow.
     fn overlaps(&self, other: &Self, last: bool, other_last: bool) -> bool {
         match (self, other) {
             (Self::Literal(a), Self::Literal(b)) => a == b,
@@ -422,6 +424,8 @@ mod tests {
             (prefix("/a/b"), prefix("/a/{x}/c")),
             (prefix("/a"), route("/{x}")),
             (route("/{x}/b"), route("/a/{y}")),
+            (prefix("/a"), route("/a{*x}")),
+            (prefix("/a"), route("/a{x}/b")),
         ];
         for (a, b) in crossing {
             assert!(a.overlaps(&b) && b.overlaps(&a), "{a}, {b}");

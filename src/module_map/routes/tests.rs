@@ -157,6 +157,22 @@ fn a_catch_all_goes_before_the_prefix_that_ends_there_and_after_a_longer_one() {
 }
 
 #[test]
+fn a_prefix_decides_below_itself_before_a_parameter_that_matches_empty_there() {
+    // matchit lets a parameter be empty before a slash, and prefers the slash.
+    let map = RouteModules::builder()
+        .any("/a{x}/b", "parameter")
+        .any("/c{*x}", "catch-all")
+        .prefix("/a", "prefix-a")
+        .prefix("/c", "prefix-c")
+        .build()
+        .unwrap();
+    assert_module!(map, GET, "/a/b", "prefix-a");
+    assert_module!(map, GET, "/a1/b", "parameter");
+    assert_module!(map, GET, "/c/b", "prefix-c");
+    assert_module!(map, GET, "/cc/b", "catch-all");
+}
+
+#[test]
 fn the_order_of_declaration_decides_nothing() {
     let declare: [fn(RouteModulesBuilder) -> RouteModulesBuilder; 4] = [
         |map| map.prefix("/a", "prefix"),
