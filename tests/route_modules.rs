@@ -64,7 +64,11 @@ fn decided(map: &RouteModules, method: &Method, path: &str) -> Option<usize> {
         .modules()
         .first()
         .expect("every entry asks for a module");
-    Some(module.as_str().parse().expect("modules are numbers"))
+    Some(number(module.as_str()))
+}
+
+fn number(text: &str) -> usize {
+    text.parse().expect("entries are told by their numbers")
 }
 
 const METHODS: [Method; 3] = [Method::GET, Method::POST, Method::DELETE];
@@ -193,9 +197,14 @@ fn in_axum(entries: Vec<Declared>, strict: bool) -> (Vec<Declared>, Router) {
             (true, _) => router.nest_service(path, routing::any(handler)),
             (false, names) if names.is_empty() => router.route(path, routing::any(handler)),
             (false, names) => {
-                let filter = |name: &Method| MethodFilter::try_from(name.clone()).unwrap();
+                let filter = |name: &Method| {
+                    MethodFilter::try_from(name.clone()).expect("a standard method")
+                };
                 let filter = names.iter().map(filter).reduce(MethodFilter::or);
-                router.route(path, routing::on(filter.unwrap(), handler))
+                router.route(
+                    path,
+                    routing::on(filter.expect("there are methods"), handler),
+                )
             }
         };
         methods.extend(names.iter().map(|name| (path.to_owned(), name.cloned())));
@@ -214,11 +223,13 @@ fn served(router: &Router, method: &Method, uri: &Uri) -> Served {
         .method(method)
         .uri(uri)
         .body(Body::empty())
-        .unwrap();
+        .expect("method and URI are valid");
     let response = router.clone().oneshot(request).now_or_never();
-    let response = response.expect("no handler waits").unwrap();
+    let response = response
+        .expect("no handler waits")
+        .unwrap_or_else(|never| match never {});
     match response.headers().get("entry") {
-        Some(entry) => Ok(entry.to_str().unwrap().parse().unwrap()),
+        Some(entry) => Ok(number(entry.to_str().expect("digits"))),
         None => Err(response.status()),
     }
 }

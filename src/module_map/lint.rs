@@ -250,8 +250,12 @@ mod tests {
             "`ANY /a/b and below` (module b) takes requests from `ANY /a and below` (module a)"
         );
         assert_eq!(lints(map().prefix("/a/b", "a")), []);
-        let (kind, _) = one(map().prefix_on([Method::GET], "/a", "b"));
+        let (kind, text) = one(map().prefix_on([Method::GET], "/a", "b"));
         assert_eq!(kind, LintKind::Shadows, "the same path, by method");
+        assert!(
+            text.starts_with("`GET /a and below`"),
+            "the one that names the method decides: {text}"
+        );
     }
 
     #[test]

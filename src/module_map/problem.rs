@@ -106,7 +106,7 @@ impl RouteError {
         Self { problems }
     }
 
-    /// The problems, in the order of the entries; at least one.
+    /// The problems, at least one: first those of single entries, then those of pairs.
     pub fn problems(&self) -> &[RouteProblem] {
         &self.problems
     }
