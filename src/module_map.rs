@@ -7,6 +7,7 @@ use http::Method;
 use crate::{key_store::Scope, license_ledger::Module};
 
 mod builder;
+mod entry;
 mod lint;
 mod methods;
 mod pattern;
@@ -17,9 +18,10 @@ mod rule;
 mod text_hash;
 
 pub use builder::RouteModulesBuilder;
+pub use entry::RouteEntry;
 pub use lint::{Lint, LintKind};
 pub use problem::{RouteError, RouteFlaw, RouteProblem};
-pub use routes::{RouteEntry, RouteModules};
+pub use routes::RouteModules;
 pub use rule::Rule;
 
 /// What a route asks of its caller.

@@ -4,10 +4,11 @@ use http::Method;
 
 use crate::module_map::{
     Requirement,
+    entry::RouteEntry,
     methods::Methods,
     pattern::{Covered, Pattern},
     problem::{RouteError, RouteFlaw, RouteProblem},
-    routes::{RouteEntry, RouteModules},
+    routes::RouteModules,
     rule::Rule,
 };
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::module_map::{Requirement, methods::Methods, routes::RouteEntry};
+use crate::module_map::{Requirement, entry::RouteEntry, methods::Methods};
 
 /// A remark about an entry of a [`RouteModules`](crate::RouteModules), made by
 /// [`lint`](crate::RouteModules::lint).

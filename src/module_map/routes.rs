@@ -13,9 +13,10 @@ use crate::{
     module_map::{
         ModuleMap, Requirement,
         builder::RouteModulesBuilder,
+        entry::{self, RouteEntry},
         lint::{self, Lint},
-        methods::{MethodTable, Methods},
-        pattern::{Pattern, Segment},
+        methods::MethodTable,
+        pattern::Segment,
         prefix::PrefixTree,
         problem::{RouteError, RouteFlaw, RouteProblem},
         text_hash::TextHash,
@@ -91,17 +92,6 @@ pub struct RouteModules {
     prefixes: PrefixTree,
 }
 
-/// An entry of a [`RouteModules`]. Its text form is that of messages: ``GET, POST /v1/realms``,
-/// ``ANY /lino and below``.
-#[derive(Clone)]
-pub struct RouteEntry {
-    methods: Methods,
-    pattern: Pattern,
-    requirement: Requirement,
-    /// The place in the order of specificity; entries of equally specific patterns share one.
-    rank: usize,
-}
-
 /// What decides where a pattern is known by its text.
 #[derive(Debug, Clone)]
 struct Known {
@@ -164,7 +154,7 @@ impl RouteModules {
         mut entries: Vec<RouteEntry>,
         mut problems: Vec<RouteProblem>,
     ) -> Result<Self, RouteError> {
-        rank(&mut entries);
+        entry::rank(&mut entries);
         let tables = Tables::collect(&entries, &mut problems);
         check_wildcards(&entries, &mut problems);
         if !problems.is_empty() {
@@ -184,10 +174,10 @@ impl RouteModules {
         let (mut prefixes, routes): (Vec<_>, Vec<_>) =
             entries.iter().partition(|entry| entry.is_prefix());
         // From the most specific to the widest: the order in which they decide.
-        prefixes.sort_by_key(|entry| entry.rank);
+        prefixes.sort_by_key(|entry| entry.rank());
         // Routes first: a text that is a route and a prefix is known as the route.
         for entry in routes.iter().chain(&prefixes) {
-            let pattern = &entry.pattern;
+            let pattern = entry.pattern();
             if map.known.contains_key(pattern.text()) {
                 continue;
             }
@@ -201,8 +191,8 @@ impl RouteModules {
                 }
             }
             for prefix in &prefixes {
-                if prefix.pattern.contains(pattern) {
-                    methods.fall_through_to(&tables.prefixes[prefix.pattern.segments()]);
+                if prefix.pattern().contains(pattern) {
+                    methods.fall_through_to(&tables.prefixes[prefix.pattern().segments()]);
                 }
             }
             let known = Known { methods, literal };
@@ -218,7 +208,7 @@ impl RouteModules {
         methods: MethodTable,
         prefixes: &[&RouteEntry],
     ) -> Result<(), RouteError> {
-        let pattern = &entry.pattern;
+        let pattern = entry.pattern();
         self.matcher
             .insert(pattern.text(), self.routes.len())
             .map_err(|_| {
@@ -228,7 +218,7 @@ impl RouteModules {
             })?;
         let contested = prefixes
             .iter()
-            .any(|prefix| prefix.rank < entry.rank && prefix.pattern.overlaps(pattern));
+            .any(|prefix| prefix.rank() < entry.rank() && prefix.pattern().overlaps(pattern));
         self.routes.push(Route { methods, contested });
         Ok(())
     }
@@ -250,7 +240,7 @@ impl RouteModules {
         }
         let by_prefix = self.prefixes.find(method, path);
         let found = [by_route, by_prefix].into_iter().flatten();
-        found.min_by_key(|entry| self.entries[*entry as usize].rank)
+        found.min_by_key(|entry| self.entries[*entry as usize].rank())
     }
 }
 
@@ -265,7 +255,7 @@ impl ModuleMap for RouteModules {
             Some(known) => known.methods.find(method),
             None => self.by_path(method, path),
         }?;
-        Some(Cow::Borrowed(&self.entries[entry as usize].requirement))
+        Some(Cow::Borrowed(self.entries[entry as usize].requirement()))
     }
 }
 
@@ -275,7 +265,7 @@ impl fmt::Display for RouteModules {
         let rows: Vec<_> = self
             .entries
             .iter()
-            .map(|entry| (entry.methods.to_string(), entry.pattern.to_string()))
+            .map(|entry| (entry.method_set().to_string(), entry.pattern().to_string()))
             .collect();
         let methods = rows
             .iter()
@@ -288,7 +278,7 @@ impl fmt::Display for RouteModules {
             .max()
             .unwrap_or(0);
         for ((method, pattern), entry) in rows.iter().zip(&self.entries) {
-            let requirement = &entry.requirement;
+            let requirement = entry.requirement();
             writeln!(f, "{method:methods$}  {pattern:patterns$}  {requirement}")?;
         }
         Ok(())
@@ -299,80 +289,6 @@ impl fmt::Debug for RouteModules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RouteModules ")?;
         f.debug_list().entries(&self.entries).finish()
-    }
-}
-
-impl RouteEntry {
-    pub(super) fn new(methods: Methods, pattern: Pattern, requirement: Requirement) -> Self {
-        Self {
-            methods,
-            pattern,
-            requirement,
-            rank: 0,
-        }
-    }
-
-    /// The methods it names; nothing where it covers every method.
-    pub fn methods(&self) -> Option<&[Method]> {
-        match &self.methods {
-            Methods::Any => None,
-            Methods::Only(methods) => Some(methods),
-        }
-    }
-
-    /// The text of its pattern, as declared.
-    pub fn path(&self) -> &str {
-        self.pattern.text()
-    }
-
-    /// Whether it covers everything below its path too.
-    pub fn is_prefix(&self) -> bool {
-        self.pattern.is_prefix()
-    }
-
-    /// What it asks for.
-    pub fn requirement(&self) -> &Requirement {
-        &self.requirement
-    }
-
-    pub(super) fn method_set(&self) -> &Methods {
-        &self.methods
-    }
-
-    pub(super) fn pattern(&self) -> &Pattern {
-        &self.pattern
-    }
-
-    pub(super) fn rank(&self) -> usize {
-        self.rank
-    }
-}
-
-impl fmt::Display for RouteEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.methods, self.pattern)
-    }
-}
-
-impl fmt::Debug for RouteEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}: {}", self.requirement)
-    }
-}
-
-/// Gives each entry its place in the order of specificity.
-fn rank(entries: &mut [RouteEntry]) {
-    let mut order: Vec<_> = (0..entries.len()).collect();
-    order.sort_by(|a, b| entries[*a].pattern.by_specificity(&entries[*b].pattern));
-    let mut rank = 0;
-    for (place, &at) in order.iter().enumerate() {
-        let before = place
-            .checked_sub(1)
-            .map(|before| &entries[order[before]].pattern);
-        if before.is_some_and(|before| before.by_specificity(&entries[at].pattern).is_ne()) {
-            rank += 1;
-        }
-        entries[at].rank = rank;
     }
 }
 
@@ -389,7 +305,7 @@ impl<'a> Tables<'a> {
         let mut tables = Self::default();
         let mut first_with = HashMap::new();
         for (entry, number) in entries.iter().zip(0..) {
-            let segments = entry.pattern.segments();
+            let segments = entry.pattern().segments();
             let kind = match entry.is_prefix() {
                 true => &mut tables.prefixes,
                 false => &mut tables.routes,
@@ -398,7 +314,7 @@ impl<'a> Tables<'a> {
             if let Err(existing) = kind
                 .entry(segments)
                 .or_default()
-                .add(&entry.methods, number)
+                .add(entry.method_set(), number)
             {
                 problems.push(RouteProblem::SameRequests {
                     first: entries[existing as usize].to_string(),
@@ -419,7 +335,7 @@ impl<'a> Tables<'a> {
 fn check_wildcards(entries: &[RouteEntry], problems: &mut Vec<RouteProblem>) {
     let mut first_at = HashMap::new();
     for entry in entries.iter().filter(|entry| !entry.is_prefix()) {
-        let segments = entry.pattern.segments();
+        let segments = entry.pattern().segments();
         for (place, segment) in segments.iter().enumerate() {
             let (text, catch_all) = match segment {
                 Segment::Literal(_) => continue,
