@@ -86,17 +86,23 @@ pub(crate) struct Parts {
 
 pub(crate) type LastUsed = dyn Fn(&KeyRecord) -> Option<Timestamp> + Send + Sync;
 
-impl KeyManager {
-    /// Manages the keys of this store and the seats of this ledger.
-    pub fn new(store: Arc<dyn KeyStore>, ledger: Arc<dyn LicenseLedger>) -> Self {
-        Self::from_parts(Parts {
+impl Parts {
+    pub(crate) fn new(store: Arc<dyn KeyStore>, ledger: Arc<dyn LicenseLedger>) -> Self {
+        Self {
             store,
             ledger,
             clock: Arc::new(SystemClock::new()),
             formats: KeyFormats::default(),
             hasher: KeyHasher::default(),
             last_used: None,
-        })
+        }
+    }
+}
+
+impl KeyManager {
+    /// Manages the keys of this store and the seats of this ledger.
+    pub fn new(store: Arc<dyn KeyStore>, ledger: Arc<dyn LicenseLedger>) -> Self {
+        Self::from_parts(Parts::new(store, ledger))
     }
 
     pub(crate) fn from_parts(parts: Parts) -> Self {
@@ -258,3 +264,38 @@ fn is_same(stored: &KeyRecord, meant: &KeyRecord) -> bool {
 
 /// How many keys of a page are looked up in the ledger at once.
 const LOOKUPS_AT_ONCE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ManualClock, MemoryKeyStore, MemoryLedger};
+
+    #[tokio::test]
+    async fn fresher_last_use_is_shown_and_an_older_one_is_not() {
+        let store = MemoryKeyStore::new();
+        let mut parts = Parts::new(Arc::new(store.clone()), Arc::new(MemoryLedger::new()));
+        parts.clock = Arc::new(ManualClock::new());
+        let fresher = Timestamp::from_unix_seconds(200);
+        parts.last_used = Some(Arc::new(move |record: &KeyRecord| {
+            (record.name == "used").then_some(fresher)
+        }));
+        let manager = KeyManager::from_parts(parts);
+        for name in ["idle", "used"] {
+            let new = NewKey::named(name).with_id(KeyId::new(name).unwrap());
+            manager.create(new, &Actor::system()).await.unwrap();
+        }
+        let shown = async || {
+            let keys = manager.list(&KeyQuery::first(9)).await.unwrap();
+            keys.into_iter()
+                .map(|key| key.record.last_used_at)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shown().await, [None, Some(fresher)]);
+        let written = [100, 300].map(Timestamp::from_unix_seconds);
+        for (instant, freshest) in written.into_iter().zip([fresher, written[1]]) {
+            let uses = ["idle", "used"].map(|name| (KeyId::new(name).unwrap(), instant));
+            store.record_last_used(&uses).await.unwrap();
+            assert_eq!(shown().await, [Some(instant), Some(freshest)]);
+        }
+    }
+}

@@ -178,3 +178,24 @@ fn fresh_id(now: Timestamp) -> Result<KeyId, ManageError> {
 }
 
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fresh_id_begins_with_the_milliseconds_and_ends_at_random() {
+        // 2^48 - 1 milliseconds lie beyond the year 9999, so 48 bits are enough.
+        for (now, lead) in [
+            (Timestamp::MIN, "0000000000"),
+            (Timestamp::from_unix_seconds(0), "0000000000"),
+            (Timestamp::from_unix_micros(33_999), "0000000011"),
+            (Timestamp::from_unix_seconds(1_767_225_600), "01kdvdna00"),
+            (Timestamp::MAX, "76ez68q8r0"),
+        ] {
+            let (a, b) = (fresh_id(now).unwrap(), fresh_id(now).unwrap());
+            assert_eq!((&a.as_str()[..10], &b.as_str()[..10]), (lead, lead));
+            assert_ne!(a, b);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The manager of keys over the memory backends: every call, every refusal, every crash.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "what fails in a test's helper fails the test"
+)]
+
+mod change;
+mod create;
+mod faults;
+mod licenses;
+mod support;
