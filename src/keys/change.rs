@@ -344,7 +344,7 @@ impl KeyManager {
                 logged = Some(event);
             }
             match self.write(after).await {
-                Err(ManageError::Conflict) if revision.is_none() => {}
+                Err(ManageError::Conflict) => {}
                 outcome => return outcome,
             }
         }

@@ -85,7 +85,7 @@ impl KeyManager {
         let Some(id) = known.holder.key_id() else {
             return Ok(());
         };
-        if stored.is_some_and(|record| agree(known, &record)) {
+        if stored.as_ref().is_some_and(|record| agree(known, record)) {
             return Ok(());
         }
         let Some(record) = self.find(&id).await? else {

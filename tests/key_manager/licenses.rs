@@ -170,3 +170,15 @@ async fn follower_goes_on_without_its_manager_and_sleeps_while_nothing_happens()
     other.set_limited_edition(true, alice()).await.unwrap();
     assert_eq!(log.next().await.unwrap().unwrap().seq, 4);
 }
+
+#[tokio::test]
+async fn what_is_written_right_after_a_follower_has_read_wakes_it() {
+    let world = World::new().await;
+    let mut log = world.manager.follow(3);
+    let other = world.other.clone();
+    world.plan.interrupt_after(1, async move {
+        other.set_limited_edition(true, alice()).await.unwrap();
+    });
+    let next = tokio::time::timeout(Duration::from_secs(60), log.next());
+    assert_eq!(next.await.unwrap().unwrap().unwrap().seq, 4);
+}

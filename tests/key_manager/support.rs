@@ -30,14 +30,19 @@ pub(crate) enum Fault {
     Outage,
 }
 
-type Interruption = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Somebody else, who gets his turn right before or right after a call.
+struct Interruption {
+    at: usize,
+    after: bool,
+    by: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
 
 /// What the store and the ledger of a manager share: the number of calls, and what is planned.
 #[derive(Default)]
 pub(crate) struct Plan {
     calls: AtomicUsize,
     fault: Mutex<Option<(usize, Fault)>>,
-    interruption: Mutex<Option<(usize, Interruption)>>,
+    interruption: Mutex<Option<Interruption>>,
     pub(crate) read_only: Mutex<bool>,
     /// So many updates of a key meet somebody else's change.
     pub(crate) conflicts: AtomicUsize,
@@ -52,8 +57,33 @@ impl Plan {
 
     /// From now on: somebody else gets his turn right before the `at`-th call, counted from 1.
     pub(crate) fn interrupt(&self, at: usize, by: impl Future<Output = ()> + Send + 'static) {
+        self.plan_interruption(at, false, by);
+    }
+
+    /// From now on: somebody else gets his turn right after the `at`-th call, counted from 1.
+    pub(crate) fn interrupt_after(&self, at: usize, by: impl Future<Output = ()> + Send + 'static) {
+        self.plan_interruption(at, true, by);
+    }
+
+    fn plan_interruption(
+        &self,
+        at: usize,
+        after: bool,
+        by: impl Future<Output = ()> + Send + 'static,
+    ) {
         self.calls.store(0, Ordering::SeqCst);
-        *self.interruption.lock().unwrap() = Some((at, Box::pin(by)));
+        let by = Box::pin(by);
+        *self.interruption.lock().unwrap() = Some(Interruption { at, after, by });
+    }
+
+    async fn let_in(&self, number: usize, after: bool) {
+        let planned = {
+            let mut planned = self.interruption.lock().unwrap();
+            planned.take_if(|planned| planned.at == number && planned.after == after)
+        };
+        if let Some(planned) = planned {
+            planned.by.await;
+        }
     }
 
     /// Nothing fails any more. Answers whether the plan was carried out at all.
@@ -69,24 +99,17 @@ impl Plan {
         call: impl Future<Output = Result<T, BackendError>>,
     ) -> Result<T, BackendError> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
-        let interruption = {
-            let mut planned = self.interruption.lock().unwrap();
-            planned.take_if(|(at, _)| *at == number)
-        };
-        if let Some((_, interruption)) = interruption {
-            interruption.await;
-        }
+        self.let_in(number, false).await;
         let lost = || BackendError::unavailable("the connection was lost");
         let fault = *self.fault.lock().unwrap();
-        match fault {
+        let outcome = match fault {
             Some((at, Fault::Before)) if at == number => Err(lost()),
             Some((at, Fault::Outage)) if at <= number => Err(lost()),
-            Some((at, Fault::After)) if at == number => {
-                call.await?;
-                Err(lost())
-            }
+            Some((at, Fault::After)) if at == number => call.await.and_then(|_| Err(lost())),
             _ => call.await,
-        }
+        };
+        self.let_in(number, true).await;
+        outcome
     }
 
     async fn change<T>(
@@ -289,7 +312,10 @@ impl World {
             assert!(!ended, "{context}: {record:?}");
         }
         for state in self.ledger.holders(None, usize::MAX).await.unwrap() {
-            let record = self.record(&id(state.holder.as_str())).await;
+            let Some(key) = state.holder.key_id() else {
+                continue;
+            };
+            let record = self.record(&key).await;
             let record = record.unwrap_or_else(|| panic!("{context}: {state:?} is left over"));
             assert_eq!(state.revoked, record.revoked_at.is_some(), "{context}");
             if !state.revoked {
