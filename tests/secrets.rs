@@ -1,0 +1,129 @@
+//! A canary: no key, nor any part of one, anywhere but in the answer that created it.
+#![cfg(feature = "tracing")]
+
+mod support;
+
+use std::{
+    collections::HashSet,
+    io,
+    sync::{Arc, Mutex},
+};
+
+use support::{Body, World, admin, get};
+use tracing_subscriber::fmt::MakeWriter;
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .lock()
+            .expect("not poisoned")
+            .extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_keys_leave_no_trace_in_logs_events_records_or_answers() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(log.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let world = World::with(|builder| builder.with_query_parameter("api_key")).await;
+    let mut seen = Vec::new();
+    let mut texts = Vec::new();
+    let paths = [
+        "/engines",
+        "/lino/x",
+        "/realms",
+        "/elsewhere",
+        "/lino//x",
+        "/me",
+        "/health",
+    ];
+    for number in 0..1_000 {
+        let key = world
+            .key(if number % 2 == 0 { &["launcher"] } else { &[] })
+            .await;
+        let id = key.key.record.id.clone();
+        seen.push(format!("{key:?}"));
+        let text = key.text.expose().to_owned();
+        let path = paths[number % paths.len()];
+        for _ in 0..2 {
+            let answer = world.get(path, &text).await;
+            seen.push(format!(
+                "{:?} {:?} {:?}",
+                answer.headers, answer.body, answer.denial
+            ));
+        }
+        let query = get(&format!("/engines?api_key={text}"))
+            .body(Body::default())
+            .expect("valid");
+        let answer = world.send(query).await;
+        seen.push(format!(
+            "{:?} {:?} {:?}",
+            answer.headers, answer.body, answer.denial
+        ));
+        match number % 4 {
+            0 => drop(
+                world
+                    .manager
+                    .disable(&id, &admin())
+                    .await
+                    .expect("disabled"),
+            ),
+            1 => drop(world.manager.revoke(&id, &admin()).await.expect("revoked")),
+            2 => world.manager.delete(&id, &admin()).await.expect("deleted"),
+            _ => {
+                let new = world
+                    .manager
+                    .regenerate(&id, None, &admin())
+                    .await
+                    .expect("new");
+                texts.push(new.text.expose().to_owned());
+            }
+        }
+        let answer = world.get(path, &text).await;
+        seen.push(format!(
+            "{:?} {:?} {:?}",
+            answer.headers, answer.body, answer.denial
+        ));
+        texts.push(text);
+    }
+    let query = tower_api_key::KeyQuery::first(2_000);
+    seen.push(format!(
+        "{:?}",
+        world.manager.list(&query).await.expect("a list")
+    ));
+    seen.push(format!(
+        "{:?}",
+        world.manager.events(0, 100_000).await.expect("the log")
+    ));
+    seen.push(format!(
+        "{:?} {:?} {:?}",
+        world.layer, world.store, world.ledger
+    ));
+    seen.push(String::from_utf8_lossy(&log.0.lock().expect("not poisoned")).into_owned());
+    let whole = seen.join("\n");
+    assert!(whole.contains("request refused"), "the log was written");
+    // Prefix, environment and the last four characters may be seen.
+    let secrets = texts.iter().map(|text| &text.as_bytes()["rk_live_".len()..text.len() - 4]);
+    let parts: HashSet<&[u8]> = secrets.flat_map(|secret| secret.windows(8)).collect();
+    assert!(parts.len() > 20 * 1_000);
+    let found = whole.as_bytes().windows(8).find(|window| parts.contains(window));
+    assert_eq!(found.map(String::from_utf8_lossy), None, "a part of a key was found");
+}
