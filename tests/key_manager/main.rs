@@ -9,4 +9,5 @@ mod change;
 mod create;
 mod faults;
 mod licenses;
+mod reconcile;
 mod support;
