@@ -68,7 +68,8 @@ impl KeyManager {
     }
 
     /// Makes a key of which only the digest is known: another system's SHA-256, where this
-    /// manager's [`KeyHasher`] is plain SHA-256 too, and a hint for people, such as `acme_…a1B2`.
+    /// manager's [`KeyHasher`](crate::KeyHasher) is plain SHA-256 too, and a hint for people, such as
+    /// `acme_…a1B2`.
     ///
     /// Again with the same id, digest and settings it completes what was missing and answers the
     /// same key. Whether the text has an accepted format cannot be told here: a request with one
