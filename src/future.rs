@@ -16,7 +16,12 @@ use http::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{body::ResponseBody, gate::Decision, layer::Shared, service::After};
+use crate::{
+    body::ResponseBody,
+    gate::Decision,
+    layer::Shared,
+    service::{Admission, After},
+};
 
 pin_project! {
     /// The future of an [`ApiKeyService`](crate::ApiKeyService): the inner one as it is where
@@ -114,11 +119,11 @@ where
                         ..
                     } = *slot.take().expect("it was just polled");
                     match shared.admit(decision, &mut request) {
-                        Ok(after) => State::Going {
+                        Admission::Passes(after) => State::Going {
                             future: ready.call(request),
                             after,
                         },
-                        Err(answer) => State::Refused {
+                        Admission::Ends(answer) => State::Refused {
                             answer: Some(answer),
                         },
                     }

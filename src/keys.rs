@@ -47,12 +47,11 @@ pub use reconcile::Reconciled;
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-/// use std::sync::Arc;
 /// use tower_api_key::{
 ///     Actor, KeyManager, License, LicenseId, MemoryKeyStore, MemoryLedger, Module, NewKey, Seats,
 ///     Status,
 /// };
-/// let manager = KeyManager::new(Arc::new(MemoryKeyStore::new()), Arc::new(MemoryLedger::new()));
+/// let manager = KeyManager::new(MemoryKeyStore::new(), MemoryLedger::new());
 /// let (launcher, license) = (Module::new("launcher")?, LicenseId::new("launcher-2026")?);
 /// let admin = Actor::new("alice")?;
 /// manager.set_license(License::new(license.clone(), Seats::Limited(1)), &admin).await?;
@@ -86,23 +85,17 @@ pub(crate) struct Parts {
 
 pub(crate) type LastUsed = dyn Fn(&KeyRecord) -> Option<Timestamp> + Send + Sync;
 
-impl Parts {
-    pub(crate) fn new(store: Arc<dyn KeyStore>, ledger: Arc<dyn LicenseLedger>) -> Self {
-        Self {
-            store,
-            ledger,
+impl KeyManager {
+    /// Manages the keys of this store and the seats of this ledger.
+    pub fn new(store: impl KeyStore, ledger: impl LicenseLedger) -> Self {
+        Self::from_parts(Parts {
+            store: Arc::new(store),
+            ledger: Arc::new(ledger),
             clock: Arc::new(SystemClock::new()),
             formats: KeyFormats::default(),
             hasher: KeyHasher::default(),
             last_used: None,
-        }
-    }
-}
-
-impl KeyManager {
-    /// Manages the keys of this store and the seats of this ledger.
-    pub fn new(store: Arc<dyn KeyStore>, ledger: Arc<dyn LicenseLedger>) -> Self {
-        Self::from_parts(Parts::new(store, ledger))
+        })
     }
 
     pub(crate) fn from_parts(parts: Parts) -> Self {
@@ -273,13 +266,13 @@ mod tests {
     #[tokio::test]
     async fn fresher_last_use_is_shown_and_an_older_one_is_not() {
         let store = MemoryKeyStore::new();
-        let mut parts = Parts::new(Arc::new(store.clone()), Arc::new(MemoryLedger::new()));
-        parts.clock = Arc::new(ManualClock::new());
         let fresher = Timestamp::from_unix_seconds(200);
+        let mut manager = KeyManager::new(store.clone(), MemoryLedger::new())
+            .with_clock(Arc::new(ManualClock::new()));
+        let parts = Arc::get_mut(&mut manager.0).expect("not cloned yet");
         parts.last_used = Some(Arc::new(move |record: &KeyRecord| {
             (record.name == "used").then_some(fresher)
         }));
-        let manager = KeyManager::from_parts(parts);
         for name in ["idle", "used"] {
             let new = NewKey::named(name).with_id(KeyId::new(name).unwrap());
             manager.create(new, &Actor::system()).await.unwrap();

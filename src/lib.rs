@@ -1,4 +1,101 @@
 //! Tower middleware for API keys: key validation, module checks and license seats in one layer.
+//!
+//! A service wraps itself in [`ApiKeyLayer`]. From then on a request reaches it only if it carries
+//! a key that works, the key is assigned the [`Module`] that the route asks for, and the module's
+//! license is reserved for the key. Whoever is refused is told why, exactly, as a problem document
+//! ([RFC 9457]) or a gRPC status; whoever is granted finds a [`Grant`] among the request's
+//! extensions. It works around any Tower service: axum, tonic, plain hyper.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+//! use http::{Request, Response};
+//! use tower::{Layer, ServiceExt};
+//! use tower_api_key::{
+//!     Actor, ApiKeyLayer, Grant, License, LicenseId, MemoryKeyStore, MemoryLedger, Module, NewKey,
+//!     RouteModules, Rule, Seats,
+//! };
+//!
+//! // What each route asks for. What no entry covers is denied.
+//! let map = RouteModules::builder()
+//!     .prefix("/api/engines", "launcher")
+//!     .get("/health", Rule::public())
+//!     .build()?;
+//! let layer = ApiKeyLayer::builder(MemoryKeyStore::new(), map, MemoryLedger::new()).build()?;
+//!
+//! // One license with two seats, and a key that gets one of them.
+//! let (manager, admin) = (layer.manager(), Actor::new("admin")?);
+//! let (module, license) = (Module::new("launcher")?, LicenseId::new("launcher-2026")?);
+//! manager.set_license(License::new(license.clone(), Seats::Limited(2)), &admin).await?;
+//! manager.map_module(&module, Some(&license), &admin).await?;
+//! let created = manager.create(NewKey::named("stage left").with_modules([module]), &admin).await?;
+//!
+//! // The service, guarded.
+//! let service = layer.layer(tower::service_fn(async |request: Request<String>| {
+//!     let grant = request.extensions().get::<Grant>().expect("granted");
+//!     Ok::<_, std::convert::Infallible>(Response::new(format!("hello, {}", grant.name())))
+//! }));
+//! let request = Request::get("/api/engines").header("x-api-key", created.text.expose());
+//! let response = service.clone().oneshot(request.body(String::new())?).await?;
+//! assert_eq!(response.status(), 200);
+//! let response = service.oneshot(Request::get("/api/engines").body(String::new())?).await?;
+//! assert_eq!(response.status(), 401);
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # One request
+//!
+//! ```text
+//!  request ──► credential ──► module map ──► key ──► address ──► module, scopes ──► license ──► quota ──► handler
+//!                 │               │            │         │              │               │          │         │
+//!              400, 401         (403)         401       403            403             403        429     + Grant
+//!
+//!  from memory, without await, box or lock across calls; only where memory does not know:
+//!  key ◄── KeyStore          license ◄── LicenseLedger          quota ◄── RateLimiter        503 where they are down
+//! ```
+//!
+//! 1. The credential is read from `X-API-Key`, from `Authorization: Bearer`, or, where that is
+//!    switched on, from a query parameter. More than one is refused.
+//! 2. The map says what the route asks for, by the raw bytes of the path or by the router's own
+//!    matched path. A path that two parsers could read in two ways is refused.
+//! 3. The key must be known, of an admitted environment, neither disabled nor revoked nor expired,
+//!    and used from an address it may be used from.
+//! 4. It must be assigned the module, and have the scopes. A route without an entry is denied.
+//! 5. The module's license must be reserved for it: see [`LicenseLedger`].
+//! 6. The [`RateLimiter`], if there is one, must admit it.
+//! 7. The inner service runs, with a [`Grant`] and without the credential.
+//!
+//! # Where to begin
+//!
+//! | to | see |
+//! |---|---|
+//! | guard a service | [`ApiKeyLayer`], [`ApiKeyLayerBuilder`] |
+//! | say what routes ask for | [`RouteModules`], [`Rule`]; at a single route [`RequireModule`], [`RequireScopes`] |
+//! | read who calls | [`Grant`], and with axum as an extractor |
+//! | hand out keys, seats and modules | [`KeyManager`] |
+//! | understand a refusal | [`DenialCode`], [`Denial`]; render it in your own way: [`RenderDenial`] |
+//! | keep keys elsewhere | [`KeyStore`], [`LicenseLedger`], and the suites in `conformance` |
+//! | watch it run | [`observe`] |
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `tracing` (default) | events, listed in [`observe`] |
+//! | `metrics` | counters through the `metrics` facade, listed in [`observe`] |
+//! | `axum` | [`Grant`] as an extractor, the router's `MatchedPath`, `ConnectInfo` as the address |
+//! | `tonic` | [`Denial`] as a `tonic::Status`, tonic's connection as the address |
+//! | `conformance` | the suites that a backend of your own must pass; no dependency |
+//!
+//! A feature adds to what there is and changes no behaviour.
+//!
+//! # Runtime
+//!
+//! A request that memory can decide needs no runtime. Asking a backend needs tokio, with its timer
+//! enabled.
+//!
+//! [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
 mod cache;

@@ -52,7 +52,7 @@ pub(crate) struct Lookup {
     standings: Interner<Standings>,
     finds: Flights<KeyDigest, Found>,
     /// By credential and rights, since a ledger may answer by the modules a record carries.
-    judgements: Flights<(KeyDigest, usize), Option<(Arc<Standings>, Stamp)>>,
+    judgements: Flights<(KeyDigest, usize), Option<Judged>>,
     limits: Limits,
 }
 
@@ -72,6 +72,13 @@ pub(crate) enum Found {
     Pass(Arc<Pass>),
     Denied(DenialCode),
     Unavailable,
+}
+
+/// What the ledger said, as of when.
+#[derive(Debug, Clone)]
+struct Judged {
+    standings: Arc<Standings>,
+    stamp: Stamp,
 }
 
 /// Who is asked about a credential.
@@ -284,13 +291,11 @@ impl Lookup {
         let answer = self
             .judgements
             .join(key, stamp(), stamp, move |stamp| async move {
-                lookup
-                    .ask_ledger(&asked)
-                    .await
-                    .map(|standings| (standings, stamp))
+                let standings = lookup.ask_ledger(&asked).await?;
+                Some(Judged { standings, stamp })
             });
         match answer.await {
-            Ok(Some((standings, stamp))) => {
+            Ok(Some(Judged { standings, stamp })) => {
                 // To our own key part: that of who began the look-up may be older.
                 let pass = Arc::new(pass.with_standings(standings, stamp));
                 self.cache.keep(digest, Arc::clone(&pass));

@@ -23,6 +23,8 @@
     allow(unused_variables, reason = "the arguments of what is switched off")
 )]
 
+#[cfg(feature = "tracing")]
+use crate::license_ledger::Module;
 use crate::{denial::Denial, error::BackendError, flight::Failure};
 
 /// Who failed.
@@ -60,7 +62,7 @@ pub(crate) fn refused(denial: &Denial, principal: Option<&str>) {
     count("tower_api_key_requests_total", denial.code().as_str());
     #[cfg(feature = "tracing")]
     {
-        let (code, module) = (denial.code().as_str(), denial.module().map(|m| m.as_str()));
+        let (code, module) = (denial.code().as_str(), denial.module().map(Module::as_str));
         match denial.status().as_u16() {
             400 | 401 => tracing::debug!(code, principal, module, "request refused"),
             403 | 429 => tracing::info!(code, principal, module, "request refused"),
@@ -75,7 +77,7 @@ pub(crate) fn shadowed(denial: &Denial, principal: Option<&str>) {
     tracing::info!(
         code = denial.code().as_str(),
         principal,
-        module = denial.module().map(|module| module.as_str()),
+        module = denial.module().map(Module::as_str),
         "request would be refused"
     );
 }

@@ -76,8 +76,8 @@ where
         };
         match step {
             Step::Decided(decision) => match self.shared.admit(decision, &mut request) {
-                Ok(after) => ResponseFuture::going(self.inner.call(request), after),
-                Err(refusal) => ResponseFuture::refused(refusal),
+                Admission::Passes(after) => ResponseFuture::going(self.inner.call(request), after),
+                Admission::Ends(answer) => ResponseFuture::refused(answer),
             },
             Step::Ask(question) => {
                 self.shared.start_maintenance();
@@ -108,38 +108,44 @@ pub(crate) struct After {
     pub(crate) private: bool,
 }
 
+/// Whether a request goes on to the inner service.
+pub(crate) enum Admission {
+    Passes(After),
+    Ends(Response<Bytes>),
+}
+
 impl Shared {
     /// Makes the request what the inner service is to see, or answers it.
     pub(crate) fn admit<B>(
         self: &Arc<Self>,
         decision: Decision,
         request: &mut Request<B>,
-    ) -> Result<After, Response<Bytes>> {
+    ) -> Admission {
         match decision {
             Decision::Granted(grant) => {
                 self.hide_credential(request);
                 request.extensions_mut().insert(grant);
                 let marked = self.marks_private && !is_grpc(request.headers());
                 let vary = self.vary.as_ref().filter(|_| marked).cloned();
-                Ok(After {
+                Admission::Passes(After {
                     vary,
                     private: marked,
                 })
             }
             Decision::Anonymous => {
                 request.extensions_mut().insert(Nobody(Arc::clone(self)));
-                Ok(After {
+                Admission::Passes(After {
                     vary: self.vary.clone(),
                     private: false,
                 })
             }
             Decision::Public => {
                 request.extensions_mut().insert(Nobody(Arc::clone(self)));
-                Ok(After::default())
+                Admission::Passes(After::default())
             }
             Decision::Cleared(grant) => {
                 request.extensions_mut().insert(grant);
-                Ok(After::default())
+                Admission::Passes(After::default())
             }
             Decision::Shadowed(denial, grant) => {
                 request.extensions_mut().insert(denial);
@@ -147,10 +153,12 @@ impl Shared {
                     Some(grant) => drop(request.extensions_mut().insert(grant)),
                     None => drop(request.extensions_mut().insert(Nobody(Arc::clone(self)))),
                 }
-                Ok(After::default())
+                Admission::Passes(After::default())
             }
-            Decision::Refused(denial) => Err(self.answers.answer(denial, request.headers())),
-            Decision::NotGated => Err(Answers::not_gated()),
+            Decision::Refused(denial) => {
+                Admission::Ends(self.answers.answer(denial, request.headers()))
+            }
+            Decision::NotGated => Admission::Ends(Answers::not_gated()),
         }
     }
 

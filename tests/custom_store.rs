@@ -20,7 +20,7 @@ impl JsonStore {
         &self,
         change: impl FnOnce(&[KeyRecord]) -> Result<(Vec<KeyRecord>, T), BackendError>,
     ) -> Result<T, BackendError> {
-        let mut documents = self.documents.lock().unwrap();
+        let mut documents = self.documents.lock().expect("not poisoned");
         let records: Result<Vec<_>, _> = documents
             .values()
             .map(|text| serde_json::from_str(text))
@@ -74,7 +74,11 @@ impl KeyStore for JsonStore {
     }
 
     async fn delete(&self, id: &KeyId) -> Result<bool, BackendError> {
-        let removed = self.documents.lock().unwrap().remove(id.as_str());
+        let removed = self
+            .documents
+            .lock()
+            .expect("not poisoned")
+            .remove(id.as_str());
         self.changes.changed(id);
         Ok(removed.is_some())
     }

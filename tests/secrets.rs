@@ -121,9 +121,18 @@ async fn a_thousand_keys_leave_no_trace_in_logs_events_records_or_answers() {
     let whole = seen.join("\n");
     assert!(whole.contains("request refused"), "the log was written");
     // Prefix, environment and the last four characters may be seen.
-    let secrets = texts.iter().map(|text| &text.as_bytes()["rk_live_".len()..text.len() - 4]);
+    let secrets = texts
+        .iter()
+        .map(|text| &text.as_bytes()["rk_live_".len()..text.len() - 4]);
     let parts: HashSet<&[u8]> = secrets.flat_map(|secret| secret.windows(8)).collect();
     assert!(parts.len() > 20 * 1_000);
-    let found = whole.as_bytes().windows(8).find(|window| parts.contains(window));
-    assert_eq!(found.map(String::from_utf8_lossy), None, "a part of a key was found");
+    let found = whole
+        .as_bytes()
+        .windows(8)
+        .find(|window| parts.contains(window));
+    assert_eq!(
+        found.map(String::from_utf8_lossy),
+        None,
+        "a part of a key was found"
+    );
 }

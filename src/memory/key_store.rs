@@ -221,7 +221,7 @@ impl Entry {
     fn new(record: KeyRecord) -> Self {
         let last_used = record
             .last_used_at
-            .map_or(NEVER_USED, |at| at.unix_micros());
+            .map_or(NEVER_USED, Timestamp::unix_micros);
         Self {
             record,
             last_used: AtomicI64::new(last_used),
