@@ -120,7 +120,7 @@ impl Gate {
         if self.admits_preflight && is_preflight(request) {
             return Decision::Public.into();
         }
-        let uri = host::original_uri(request.extensions).unwrap_or(request.uri);
+        let uri = host::asked_uri(request.uri, request.extensions);
         if let Some(form) = path::ambiguity(uri.path(), self.admitted_paths) {
             let detail = format!("The path can be read in more than one way: it holds {form}.");
             let denial = Denial::new(DenialCode::AmbiguousPath).with_detail(detail);

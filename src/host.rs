@@ -41,7 +41,17 @@ pub(crate) fn matched_path(extensions: &Extensions) -> Option<&str> {
     None
 }
 
-/// The URI as it came in, where a router has cut off what it matched.
+/// The URI that the client asked for: that of the request, or the longer one it came in with where
+/// nested routers have cut off what they matched.
+///
+/// Only an original of which the request's path is the end counts. Where something between router
+/// and layer has rewritten the path, the handler is found by the new one, and so is the rule.
+pub(crate) fn asked_uri<'r>(uri: &'r Uri, extensions: &'r Extensions) -> &'r Uri {
+    let whole = |original: &&Uri| uri.path() == "/" || original.path().ends_with(uri.path());
+    original_uri(extensions).filter(whole).unwrap_or(uri)
+}
+
+/// The URI as it came in to the outermost router.
 #[cfg_attr(
     not(feature = "axum"),
     expect(unused_variables, reason = "only axum tells")

@@ -43,7 +43,8 @@ pub(crate) struct Shared {
     pub(crate) keeps_credential: bool,
     /// Names the credential headers in `Vary`.
     pub(crate) vary: Option<HeaderValue>,
-    pub(crate) marks_private: bool,
+    /// Whether answers say that they are not for others.
+    pub(crate) cache_headers: bool,
     pub(crate) maintenance: maintenance::Schedule,
 }
 
@@ -68,7 +69,8 @@ pub struct ApiKeyLayerBuilder {
     clock: Arc<dyn Clock>,
     formats: KeyFormats,
     hasher: KeyHasher,
-    header: Option<Result<HeaderName, InvalidName>>,
+    /// As the service spells it.
+    header: Option<String>,
     bearer: bool,
     query: Option<String>,
     first_of_many: bool,
@@ -120,7 +122,7 @@ impl ApiKeyLayer {
             clock: Arc::new(SystemClock::new()),
             formats: KeyFormats::default(),
             hasher: KeyHasher::default(),
-            header: Some(Ok(HeaderName::from_static("x-api-key"))),
+            header: Some("X-API-Key".into()),
             bearer: true,
             query: None,
             first_of_many: false,
@@ -203,12 +205,10 @@ impl fmt::Debug for ApiKeyLayer {
 }
 
 impl ApiKeyLayerBuilder {
-    /// Reads keys from the header `name`. By default `x-api-key`.
-    pub fn with_header(mut self, name: impl AsRef<str>) -> Self {
-        let name = name.as_ref();
-        let header = HeaderName::try_from(name);
-        let rule = "a header name (RFC 9110 §5.1)";
-        self.header = Some(header.map_err(|_| InvalidName::new("credential header", name, rule)));
+    /// Reads keys from the header `name`, in any case; answers spell it like this. By default
+    /// `X-API-Key`.
+    pub fn with_header(mut self, name: impl Into<String>) -> Self {
+        self.header = Some(name.into());
         self
     }
 
@@ -389,7 +389,7 @@ impl ApiKeyLayerBuilder {
     /// [`SetupError`] names the setting that cannot work.
     pub fn build(self) -> Result<ApiKeyLayer, SetupError> {
         let carriers = Carriers {
-            header: self.header.transpose()?,
+            header: self.header.as_deref().map(header_name).transpose()?,
             bearer: self.bearer,
             query: self.query,
             first_of_many: self.first_of_many,
@@ -407,14 +407,14 @@ impl ApiKeyLayerBuilder {
                 return Err(SetupError::Zero(name));
             }
         }
-        let name = carriers.header.as_ref().map(HeaderName::as_str);
-        let mut answers = Answers::new(&self.realm, name, self.bearer)
+        let header = carriers.header.as_ref().map(HeaderName::as_str);
+        let mut answers = Answers::new(&self.realm, self.header.as_deref(), self.bearer)
             .map_err(|_| SetupError::Realm(self.realm.clone()))?;
         answers.renderer = self.renderer;
         answers.type_base = self.type_base;
         let shared = Arc::new(Shared {
-            vary: vary(name, self.bearer).filter(|_| self.cache_headers),
-            marks_private: self.cache_headers,
+            vary: vary(header, self.bearer),
+            cache_headers: self.cache_headers,
             answers,
             keeps_credential: self.keeps_credential,
             maintenance: maintenance::Schedule::new(self.maintenance),
@@ -449,6 +449,12 @@ impl fmt::Debug for ApiKeyLayerBuilder {
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
+}
+
+fn header_name(name: &str) -> Result<HeaderName, InvalidName> {
+    let rule = "a header name (RFC 9110 §5.1)";
+    name.parse()
+        .map_err(|_| InvalidName::new("credential header", name, rule))
 }
 
 /// The headers that decide what a client gets (RFC 9110 §12.5.5).

@@ -125,19 +125,11 @@ impl Shared {
             Decision::Granted(grant) => {
                 self.hide_credential(request);
                 request.extensions_mut().insert(grant);
-                let marked = self.marks_private && !is_grpc(request.headers());
-                let vary = self.vary.as_ref().filter(|_| marked).cloned();
-                Admission::Passes(After {
-                    vary,
-                    private: marked,
-                })
+                Admission::Passes(self.after(request.headers(), true))
             }
             Decision::Anonymous => {
                 request.extensions_mut().insert(Nobody(Arc::clone(self)));
-                Admission::Passes(After {
-                    vary: self.vary.clone(),
-                    private: false,
-                })
+                Admission::Passes(self.after(request.headers(), false))
             }
             Decision::Public => {
                 request.extensions_mut().insert(Nobody(Arc::clone(self)));
@@ -162,6 +154,18 @@ impl Shared {
         }
     }
 
+    /// What keeps the answer out of caches for others: nothing for gRPC, which has none and whose
+    /// clients read no `Vary`.
+    fn after(&self, request: &HeaderMap, private: bool) -> After {
+        if !self.cache_headers || is_grpc(request) {
+            return After::default();
+        }
+        After {
+            vary: self.vary.clone(),
+            private,
+        }
+    }
+
     /// Takes the credential out of headers, query string and the original URI.
     fn hide_credential<B>(&self, request: &mut Request<B>) {
         let carriers = &self.gate.carriers;
@@ -180,7 +184,6 @@ impl Shared {
     }
 }
 
-/// gRPC has no shared caches, and its clients read no `Vary`.
 fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)

@@ -233,3 +233,26 @@ async fn a_revocation_is_seen_by_the_very_next_request() {
     world.manager.revoke(id, &admin()).await.expect("revoked");
     assert_eq!(send(app, "/a", key.text.expose()).await.0, 401);
 }
+
+#[tokio::test]
+async fn a_path_rewritten_behind_the_router_is_judged_as_it_is_routed() {
+    // Judged by the path the client sent, this request would reach the engines as a lino one.
+    let map = RouteModules::builder()
+        .prefix("/lino", "lino")
+        .prefix("/engines", "launcher")
+        .build()
+        .expect("a map");
+    let (world, layer) = world(map).await;
+    let key = world.key(&["lino"]).await;
+    let inner = Router::new()
+        .route("/engines/7", get(async || "engine"))
+        .layer(layer);
+    let rewrite = tower::util::MapRequest::new(inner, |mut request: Request<Body>| {
+        *request.uri_mut() = http::Uri::from_static("/engines/7");
+        request
+    });
+    let app = Router::new().fallback_service(rewrite);
+    let (status, body) = send(app, "/lino/7", key.text.expose()).await;
+    assert_eq!(status, 403, "{body}");
+    assert!(body.contains("launcher"), "{body}");
+}

@@ -258,7 +258,7 @@ async fn the_credential_and_realm_have_names_of_ones_own() {
         "missing_credential",
         "the default header is not read any more"
     );
-    let challenge = r#"ApiKey realm="the \"hub\"", header="x-studio-key""#;
+    let challenge = r#"ApiKey realm="the \"hub\"", header="X-Studio-Key""#;
     assert_eq!(answer.challenges(), [challenge]);
     let request = get("/engines")
         .header("x-studio-key", key.text.expose())

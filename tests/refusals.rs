@@ -12,7 +12,7 @@ use tower_api_key::{
 
 const BEARER: &str = "Bearer realm=\"api\"";
 const BEARER_INVALID: &str = "Bearer realm=\"api\", error=\"invalid_token\"";
-const API_KEY: &str = "ApiKey realm=\"api\", header=\"x-api-key\"";
+const API_KEY: &str = "ApiKey realm=\"api\", header=\"X-API-Key\"";
 const INVALID: &str = "API Key is missing or invalid.";
 
 #[tokio::test]
