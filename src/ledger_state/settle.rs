@@ -117,12 +117,9 @@ impl Change<'_> {
             && line.reserved.len() < cap
             && let Some((_, (holder, _))) = line.waiting.pop_first()
         {
-            // One that expires at this very instant, but has not had its turn, gets no seat.
+            // One that expires at this very instant gets no seat; its turn will take its place.
             let entry = self.state.holders.get(&holder);
             if !entry.is_some_and(|entry| self.state.is_active(entry)) {
-                if let Some(entry) = self.state.holders.get_mut(&holder) {
-                    entry.places.remove(license);
-                }
                 continue;
             }
             let seq = self.write(EventKind::Reserved {

@@ -175,6 +175,46 @@ fn reading_one_holder_or_the_head_of_a_line_does_not_grow_either() {
     assert!(reads(&crowd(FEW)).iter().all(|visits| *visits <= 10));
 }
 
+#[test]
+fn nothing_is_kept_of_what_is_gone() {
+    let mut state = crowd(3);
+    let mut apply = |operation, seconds| {
+        state.apply(&operation, &admin(), at(seconds));
+    };
+    for number in 0..SEATS + 3 {
+        let holder = name(&holder_name(number));
+        let active_until = Some(at(10 + i64::from(number % 2) * 100));
+        apply(
+            Operation::SetActiveUntil {
+                holder,
+                active_until,
+            },
+            0,
+        );
+    }
+    apply(Operation::Tick, 10);
+    for number in 0..SEATS + 3 {
+        let holder = name(&holder_name(number));
+        apply(
+            match number % 3 {
+                0 => Operation::DeleteKey { holder },
+                1 => Operation::RevokeKey { holder },
+                _ => Operation::Unassign {
+                    holder,
+                    modules: vec![module("launcher")],
+                },
+            },
+            10,
+        );
+    }
+    apply(Operation::Tick, 200);
+    assert!(state.lines.is_empty(), "{:?}", state.lines);
+    assert!(state.users.is_empty(), "{:?}", state.users);
+    assert!(state.expiries.is_empty(), "{:?}", state.expiries);
+    let mut holders = state.holders.iter();
+    assert!(holders.all(|(_, entry)| entry.places.is_empty() && entry.assigned.is_empty()));
+}
+
 /// The control: what does touch everyone is seen to do so.
 #[test]
 fn count_of_visits_sees_work_that_touches_everyone() {
