@@ -1,12 +1,14 @@
 //! The cases for a [`KeyStore`], one for each thing its contract promises.
 //!
-//! Each takes a fresh, empty store. [`key_store_conformance`](crate::key_store_conformance) runs all
-//! of them.
+//! Each takes a fresh, empty store. [`key_store_conformance`](crate::key_store_conformance) runs
+//! all of them.
 
+mod changes;
 mod races;
 mod reads;
 mod writes;
 
+pub use changes::*;
 pub use races::*;
 pub use reads::*;
 pub use writes::*;

@@ -26,7 +26,8 @@ use crate::{
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// use tower_api_key::{
-///     Actor, Holder, License, LicenseLedger, MemoryLedger, Module, Operation, Seats, Status, Timestamp,
+///     Actor, Holder, License, LicenseLedger, MemoryLedger, Module, Operation, Seats, Status,
+///     Timestamp,
 /// };
 /// let ledger = MemoryLedger::new();
 /// let (actor, holder, launcher) = (Actor::system(), Holder::new("k1")?, Module::new("launcher")?);

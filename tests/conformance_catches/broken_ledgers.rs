@@ -1,0 +1,356 @@
+//! License ledgers with one fault each.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+use tower_api_key::{
+    Actor, BackendError, Changes, Clock, EventKind, Eviction, Holder, HolderState, LedgerState,
+    LicenseEvent, LicenseId, LicenseLedger, Line, ManualClock, MemoryLedger, Module, Operation,
+    Overview, Standings, conformance::license_ledger as suite,
+};
+
+use super::is_caught;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    /// None: the wrapper itself breaks nothing.
+    None,
+    DropsAnEvent,
+    LosesAnEvent,
+    ForgetsActors,
+    ExpiresAMicrosecondLate,
+    LetsTheClockGoBack,
+    TicksWhenRead,
+    ReadsTwoMoments,
+    StopsTheNews,
+    TellsNothing,
+    TellsOfWhoWasNamed,
+    TellsTooEarly,
+}
+
+struct BrokenLedger {
+    inner: MemoryLedger,
+    fault: Fault,
+    clock: Arc<ManualClock>,
+    changes: Changes,
+}
+
+fn ledger(fault: Fault, clock: &Arc<ManualClock>) -> BrokenLedger {
+    BrokenLedger {
+        inner: MemoryLedger::new().with_clock(clock.clone()),
+        fault,
+        clock: clock.clone(),
+        changes: Changes::new(),
+    }
+}
+
+#[async_trait::async_trait]
+impl LicenseLedger for BrokenLedger {
+    async fn apply(
+        &self,
+        mut operation: Operation,
+        actor: &Actor,
+    ) -> Result<Vec<LicenseEvent>, BackendError> {
+        let subject = match &operation {
+            Operation::Assign { holder, .. } | Operation::Unassign { holder, .. } => {
+                Some(holder.clone())
+            }
+            _ => None,
+        };
+        if self.fault == Fault::TellsTooEarly {
+            self.changes.everything();
+            super::a_moment().await;
+        }
+        if let (Fault::ExpiresAMicrosecondLate, Operation::SetLicense { license }) =
+            (self.fault, &mut operation)
+        {
+            let end = license.valid_until;
+            license.valid_until = end.map(|end| end.saturating_add(Duration::from_micros(1)));
+        }
+        let actor = match self.fault {
+            Fault::ForgetsActors => &Actor::system(),
+            _ => actor,
+        };
+        let mut events = self.inner.apply(operation, actor).await?;
+        match (self.fault, subject) {
+            (Fault::TellsNothing | Fault::TellsTooEarly, _) => {}
+            (Fault::TellsOfWhoWasNamed, Some(holder)) => self.changes.changed(holder),
+            _ => self.changes.everything(),
+        }
+        if self.fault == Fault::DropsAnEvent {
+            events.retain(|event| !matches!(event.kind, EventKind::ReservationFailed { .. }));
+        }
+        Ok(events)
+    }
+
+    async fn standings(
+        &self,
+        holder: &Holder,
+        carried: &[Module],
+    ) -> Result<Standings, BackendError> {
+        if self.fault == Fault::TicksWhenRead {
+            self.inner.apply(Operation::Tick, &Actor::system()).await?;
+        }
+        self.inner.standings(holder, carried).await
+    }
+
+    async fn overview(&self) -> Result<Overview, BackendError> {
+        let mut overview = self.inner.overview().await?;
+        match self.fault {
+            Fault::LetsTheClockGoBack => overview.clock = self.clock.now().wall,
+            Fault::ReadsTwoMoments => {
+                super::a_moment().await;
+                let later = self.inner.overview().await?;
+                for (now, later) in overview.licenses.iter_mut().zip(later.licenses) {
+                    now.used = later.used;
+                }
+            }
+            _ => {}
+        }
+        Ok(overview)
+    }
+
+    async fn line(&self, license: &LicenseId, limit: usize) -> Result<Option<Line>, BackendError> {
+        self.inner.line(license, limit).await
+    }
+
+    async fn holders(
+        &self,
+        after: Option<&Holder>,
+        limit: usize,
+    ) -> Result<Vec<HolderState>, BackendError> {
+        self.inner.holders(after, limit).await
+    }
+
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<LicenseEvent>, BackendError> {
+        let mut events = self.inner.events(after, limit).await?;
+        if self.fault == Fault::LosesAnEvent {
+            events.retain(|event| event.seq != 3);
+        }
+        Ok(events)
+    }
+
+    fn latest(&self) -> watch::Receiver<u64> {
+        match self.fault {
+            Fault::StopsTheNews => watch::channel(0).1,
+            _ => self.inner.latest(),
+        }
+    }
+
+    fn changes(&self) -> &Changes {
+        &self.changes
+    }
+}
+
+/// A ledger whose operations read, think and write: what READ COMMITTED makes of a transaction.
+struct RacyLedger {
+    state: Mutex<LedgerState>,
+    log: Mutex<Vec<LicenseEvent>>,
+    clock: Arc<ManualClock>,
+    changes: Changes,
+    latest: watch::Sender<u64>,
+}
+
+fn racy_ledger(clock: &Arc<ManualClock>) -> RacyLedger {
+    RacyLedger {
+        state: Mutex::new(LedgerState::new(Eviction::OldestFirst)),
+        log: Mutex::default(),
+        clock: clock.clone(),
+        changes: Changes::new(),
+        latest: watch::Sender::new(0),
+    }
+}
+
+#[async_trait::async_trait]
+impl LicenseLedger for RacyLedger {
+    async fn apply(
+        &self,
+        operation: Operation,
+        actor: &Actor,
+    ) -> Result<Vec<LicenseEvent>, BackendError> {
+        let mut state = self.state.lock().expect("no caller panicked").clone();
+        super::a_moment().await;
+        let events = state.apply(&operation, actor, self.clock.now().wall);
+        self.latest.send_replace(state.seq());
+        *self.state.lock().expect("no caller panicked") = state;
+        self.log
+            .lock()
+            .expect("no caller panicked")
+            .extend_from_slice(&events);
+        self.changes.everything();
+        Ok(events)
+    }
+
+    async fn standings(&self, holder: &Holder, _: &[Module]) -> Result<Standings, BackendError> {
+        Ok(self
+            .state
+            .lock()
+            .expect("no caller panicked")
+            .standings(holder))
+    }
+
+    async fn overview(&self) -> Result<Overview, BackendError> {
+        Ok(self.state.lock().expect("no caller panicked").overview())
+    }
+
+    async fn line(&self, license: &LicenseId, limit: usize) -> Result<Option<Line>, BackendError> {
+        Ok(self
+            .state
+            .lock()
+            .expect("no caller panicked")
+            .line(license, limit))
+    }
+
+    async fn holders(
+        &self,
+        after: Option<&Holder>,
+        limit: usize,
+    ) -> Result<Vec<HolderState>, BackendError> {
+        Ok(self
+            .state
+            .lock()
+            .expect("no caller panicked")
+            .holders(after, limit))
+    }
+
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<LicenseEvent>, BackendError> {
+        let log = self.log.lock().expect("no caller panicked");
+        let after = usize::try_from(after).unwrap_or(usize::MAX);
+        Ok(log.iter().skip(after).take(limit).cloned().collect())
+    }
+
+    fn latest(&self) -> watch::Receiver<u64> {
+        self.latest.subscribe()
+    }
+
+    fn changes(&self) -> &Changes {
+        &self.changes
+    }
+}
+
+mod without_a_fault {
+    use super::*;
+
+    tower_api_key::license_ledger_conformance!(|clock| async move { ledger(Fault::None, &clock) });
+}
+
+/// A fresh ledger with this fault fails this case with a message that names this rule.
+macro_rules! caught {
+    ($fault:ident, $case:ident, $rule:literal) => {{
+        let clock = Arc::new(ManualClock::new());
+        is_caught($rule, suite::$case(ledger(Fault::$fault, &clock), clock)).await;
+    }};
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn overselling_is_caught() {
+    let clock = Arc::new(ManualClock::new());
+    suite::example_1_first_come_first_served(racy_ledger(&clock), clock.clone()).await;
+    let racy = racy_ledger(&clock);
+    let case = suite::sixteen_racing_for_five_seats_never_oversell(racy, clock.clone());
+    is_caught("I1: used <= cap", case).await;
+    let racy = racy_ledger(&clock);
+    let case = suite::racing_calls_take_effect_one_after_the_other(racy, clock.clone());
+    is_caught("rule 1: each call is one transaction", case).await;
+    let racy = racy_ledger(&clock);
+    let case = suite::follower_of_the_log_misses_nothing(racy, clock.clone());
+    is_caught("rule 6: the log has no gaps", case).await;
+}
+
+#[tokio::test]
+async fn missing_events_are_caught() {
+    caught!(
+        DropsAnEvent,
+        example_1_first_come_first_served,
+        "rule 1: apply answers with"
+    );
+    caught!(
+        DropsAnEvent,
+        history_of_all_operations,
+        "rule 1: apply answers with"
+    );
+    caught!(
+        LosesAnEvent,
+        log_is_read_in_pages,
+        "rule 6: events is the log"
+    );
+    caught!(
+        ForgetsActors,
+        each_event_names_its_actor,
+        "rule 1: apply answers with"
+    );
+}
+
+#[tokio::test]
+async fn wrong_time_is_caught() {
+    caught!(
+        LetsTheClockGoBack,
+        ledger_time_never_goes_back,
+        "R6: clock = max(clock, now)"
+    );
+    caught!(LetsTheClockGoBack, history_of_expiries, "the overview");
+    caught!(
+        ExpiresAMicrosecondLate,
+        license_ends_at_its_very_instant,
+        "R5: expired if and only"
+    );
+    caught!(
+        TicksWhenRead,
+        reading_changes_nothing,
+        "R1: only operations"
+    );
+}
+
+#[tokio::test]
+async fn wrong_eviction_is_caught() {
+    let clock = Arc::new(ManualClock::new());
+    let newest_first = MemoryLedger::new().with_clock(clock.clone());
+    let newest_first = newest_first.with_eviction(Eviction::NewestFirst);
+    let case = suite::example_3_fewer_seats_take_the_oldest_reservations(newest_first, clock);
+    is_caught("example 3", case).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn torn_reads_are_caught() {
+    caught!(
+        ReadsTwoMoments,
+        readers_see_one_moment,
+        "rule 5: the reading calls see one"
+    );
+}
+
+#[tokio::test]
+async fn silent_latest_is_caught() {
+    caught!(
+        StopsTheNews,
+        latest_reaches_the_last_event,
+        "the ledger is still there"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn standings_that_change_untold_are_caught() {
+    caught!(
+        TellsNothing,
+        example_1_first_come_first_served,
+        "rule 2: changes is told"
+    );
+    caught!(
+        TellsOfWhoWasNamed,
+        example_2_next_in_line_moves_up,
+        "rule 2: changes is told"
+    );
+    caught!(
+        TellsOfWhoWasNamed,
+        history_of_a_crowd,
+        "rule 2: changes is told"
+    );
+    caught!(
+        TellsTooEarly,
+        current_stamp_means_current_standings,
+        "rule 2: when apply returns"
+    );
+}
