@@ -87,17 +87,40 @@ fn any_history() -> impl Strategy<Value = History> {
     let step = (-2_i64..=4, any_operation());
     let eviction = select(vec![Eviction::OldestFirst, Eviction::NewestFirst]);
     let steps = proptest::collection::vec(step, OPERATIONS);
-    (eviction, steps).prop_map(|(eviction, steps)| {
+    (eviction, proptest::bool::weighted(0.8), steps).prop_map(|(eviction, prepared, steps)| {
         let mut seconds = 0;
         let operations = steps.into_iter().map(|(advance, operation)| {
             seconds += advance;
             (at(seconds), from_now(operation, seconds))
         });
+        let world = prepared.then(world).into_iter().flatten();
         History {
             eviction,
-            operations: operations.collect(),
+            operations: world
+                .map(|known| (at(0), known))
+                .chain(operations)
+                .collect(),
         }
     })
+}
+
+/// Licenses and mappings to begin with.
+fn world() -> Vec<Operation> {
+    let set = |id, seats| Operation::SetLicense {
+        license: License::new(license(id), Seats::Limited(seats)),
+    };
+    let map = |name, id| Operation::MapModule {
+        module: module(name),
+        license: Some(license(id)),
+    };
+    let mut world = vec![set(LICENSES[0], 1), set(LICENSES[1], 2)];
+    world.extend(
+        MODULES
+            .into_iter()
+            .zip(LICENSES)
+            .map(|(name, id)| map(name, id)),
+    );
+    world
 }
 
 /// The operation with its instants, which are relative, moved to `seconds`.
@@ -107,7 +130,8 @@ fn from_now(mut operation: Operation, seconds: i64) -> Operation {
         Operation::SetLicense { license } => &mut license.valid_until,
         _ => return operation,
     };
-    *end = end.map(|end| at(end.unix_seconds() + seconds));
+    // Few different ones, so that expiries meet at one instant.
+    *end = end.map(|end| at((end.unix_seconds() + seconds).div_euclid(4) * 4));
     operation
 }
 
@@ -125,12 +149,13 @@ fn any_license() -> impl Strategy<Value = LicenseId> {
 
 /// Relative to the moment of the operation.
 fn any_end() -> impl Strategy<Value = Option<Timestamp>> {
-    proptest::option::weighted(0.7, (-1_i64..=8).prop_map(at))
+    proptest::option::weighted(0.6, (0_i64..=15).prop_map(at))
 }
 
 fn any_seats() -> impl Strategy<Value = Seats> {
     prop_oneof![
-        8 => (0_u32..=4).prop_map(Seats::Limited),
+        5 => (0_u32..=2).prop_map(Seats::Limited),
+        2 => (3_u32..=4).prop_map(Seats::Limited),
         1 => Just(Seats::Unlimited),
     ]
 }
@@ -139,9 +164,9 @@ fn any_seats() -> impl Strategy<Value = Seats> {
 /// than a union of strategies.
 fn any_operation() -> impl Strategy<Value = Operation> {
     let modules = proptest::collection::vec(any_module(), 0..=4);
-    let mapping = proptest::option::weighted(0.85, any_license());
+    let mapping = proptest::option::weighted(0.9, any_license());
     let draws = (
-        0..38,
+        0..60,
         any_holder(),
         modules,
         mapping,
@@ -151,29 +176,29 @@ fn any_operation() -> impl Strategy<Value = Operation> {
     );
     draws.prop_map(
         |(kind, holder, modules, mapping, license, seats, end)| match kind {
-            0..2 => Operation::Tick,
-            2..10 => Operation::Assign { holder, modules },
-            10..13 => Operation::Unassign { holder, modules },
-            13..15 => Operation::DeleteKey { holder },
-            15 => Operation::RevokeKey { holder },
-            16..18 => Operation::SetActive {
+            0..4 => Operation::Tick,
+            4..21 => Operation::Assign { holder, modules },
+            21..26 => Operation::Unassign { holder, modules },
+            26..29 => Operation::DeleteKey { holder },
+            29 => Operation::RevokeKey { holder },
+            30..32 => Operation::SetActive {
                 holder,
                 active: false,
             },
-            18..21 => Operation::SetActive {
+            32..37 => Operation::SetActive {
                 holder,
                 active: true,
             },
-            21..25 => Operation::SetActiveUntil {
+            37..43 => Operation::SetActiveUntil {
                 holder,
                 active_until: end,
             },
-            25..31 => {
+            43..51 => {
                 let license = License::new(license, seats).with_valid_until(end);
                 Operation::SetLicense { license }
             }
-            31 => Operation::RemoveLicense { license },
-            32..35 => {
+            51 => Operation::RemoveLicense { license },
+            52..54 => {
                 let module = modules
                     .into_iter()
                     .next()
@@ -183,8 +208,8 @@ fn any_operation() -> impl Strategy<Value = Operation> {
                     license: mapping,
                 }
             }
-            35 => Operation::SetLimitedEdition { enabled: true },
-            36 => Operation::SetLimitedEdition { enabled: false },
+            54 => Operation::SetLimitedEdition { enabled: true },
+            55..58 => Operation::SetLimitedEdition { enabled: false },
             _ => Operation::Record {
                 event: match holder.key_id() {
                     None => KeyEvent::Created(KeyId::new(HOLDERS[0]).unwrap()),
