@@ -1,0 +1,49 @@
+//! What the hub says when it starts: its keys, this once, and curl lines to paste.
+
+use std::net::SocketAddr;
+
+use tower_api_key::KeyText;
+
+use crate::access::FirstKey;
+
+pub(crate) fn text(address: SocketAddr, keys: &[FirstKey]) -> String {
+    let mut lines = vec![
+        format!("hub: serving http://{address}, data in memory"),
+        String::new(),
+        "Keys; their texts are shown this once:".into(),
+    ];
+    for FirstKey { key, text, .. } in keys {
+        let text = text.as_ref().map_or("(as given)", KeyText::expose);
+        lines.push(format!("  {:<26}{text}", key.record.name));
+    }
+    for first in keys {
+        if let FirstKey {
+            key,
+            text: Some(text),
+            route: Some(route),
+        } = first
+        {
+            let (name, text, url) = (
+                &key.record.name,
+                text.expose(),
+                format!("http://{address}{route}"),
+            );
+            lines.push(format!("\n# {name}"));
+            // By module as Reality Hub's clients send it, by scope as RealmKit's do.
+            if key.modules.is_empty() {
+                lines.push(format!(
+                    "curl \"{url}\" \\\n  -H \"Authorization: Bearer {text}\""
+                ));
+            } else {
+                lines.push(format!(
+                    "curl -X GET \"{url}\" \\\n  -H \"X-API-Key: {text}\" \\\n  {JSON}"
+                ));
+                lines.push(format!("curl -X GET \"{url}?api_key={text}\" \\\n  {JSON}"));
+            }
+        }
+    }
+    lines.push("\nCtrl-C stops it.\n".into());
+    lines.join("\n")
+}
+
+const JSON: &str = "-H \"Content-Type: application/json\"";
