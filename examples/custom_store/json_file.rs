@@ -1,5 +1,5 @@
-//! A [`KeyStore`] in one JSON file, written against the public face of the crate. `tests/custom_store.rs`
-//! holds it against the conformance suite, as you would yours.
+//! A [`KeyStore`] in one JSON file, written against the public face of the crate.
+//! `tests/custom_store.rs` holds it against the conformance suite, as you would yours.
 
 use std::{
     io::ErrorKind,
