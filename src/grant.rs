@@ -121,4 +121,10 @@ pub(crate) fn has_scope(scopes: &[Scope], scope: &str) -> bool {
 /// one for anonymous callers, or because a module is in shadow mode. With the layer, for the answer
 /// to a handler that asks for a caller all the same.
 #[derive(Clone)]
-pub(crate) struct Nobody(pub(crate) Arc<Shared>);
+pub(crate) struct Nobody(
+    #[cfg_attr(
+        not(feature = "axum"),
+        expect(dead_code, reason = "read by extractors")
+    )]
+    pub(crate) Arc<Shared>,
+);
