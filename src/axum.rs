@@ -25,10 +25,11 @@ use axum::{
     extract::{ConnectInfo, FromRequestParts, MatchedPath, OptionalFromRequestParts, OriginalUri},
     response::{IntoResponse, Response},
 };
-use http::{Extensions, Uri, request::Parts};
+use http::{Extensions, HeaderMap, Uri, request::Parts};
 
 use crate::{
-    denial::{Answers, DenialCode},
+    answers::{self, RefusedRequest},
+    denial::DenialCode,
     grant::{Grant, Nobody},
 };
 
@@ -64,7 +65,7 @@ impl IntoResponse for GrantRejection {
     fn into_response(self) -> Response {
         match self {
             Self::Nobody(response) => *response,
-            Self::NotGated => Answers::not_gated().map(Body::from),
+            Self::NotGated => answers::not_gated(&HeaderMap::new()).map(Body::from),
         }
     }
 }
@@ -76,9 +77,9 @@ impl<S: Sync> FromRequestParts<S> for Grant {
         if let Some(grant) = parts.extensions.get::<Self>() {
             return Ok(grant.clone());
         }
-        let Nobody(shared) = parts.extensions.get().ok_or(GrantRejection::NotGated)?;
+        let Nobody(answers) = parts.extensions.get().ok_or(GrantRejection::NotGated)?;
         let denial = DenialCode::MissingCredential.into();
-        let answer = shared.answers.answer(denial, &parts.headers);
+        let answer = answers.answer(denial, RefusedRequest::of_parts(parts));
         Err(GrantRejection::Nobody(Box::new(answer.map(Body::from))))
     }
 }

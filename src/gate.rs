@@ -14,19 +14,24 @@ use crate::{
     credential::{Carrier, Carriers, Presented, Text},
     denial::{Denial, DenialCode},
     error::BackendError,
-    grant::{Grant, Nobody, has_scope},
+    grant::Grant,
     host,
     key_format::{KeyFormats, KeyHasher, Verdict},
-    key_store::{Environment, KeyDigest, Scope},
-    license_ledger::{Module, Reason, Standing, Standings, Status},
+    key_store::{Environment, KeyDigest},
+    license_ledger::{Module, Standings},
     lookup::{Found, Lookup, Recalled, Source},
-    module_map::{ModuleMap, Modules, Requirement},
+    module_map::{ModuleMap, Requirement},
     observe::{self, Backend},
-    pass::{Pass, State},
+    pass::Pass,
     path::{self, PathForms},
     rate_limiter::{Allowance, Check, RateLimiter, Subject},
     uses::Uses,
 };
+
+mod at_route;
+mod judge;
+
+use judge::{Judgement, check, key_trouble};
 
 /// Everything that decides about a request: one for all clones of a layer and its services.
 pub(crate) struct Gate {
@@ -106,14 +111,6 @@ struct Caller {
     pass: Arc<Pass>,
 }
 
-/// What is known of a caller says this about a request.
-enum Judgement {
-    Cleared,
-    Refused(Denial),
-    /// The ledger has to be asked first.
-    NeedsStandings,
-}
-
 impl Gate {
     /// Decides from memory: no await, no box, no lock across calls.
     pub(crate) fn decide_now(&self, request: Incoming<'_>, now: Now) -> Step {
@@ -124,7 +121,7 @@ impl Gate {
         if let Some(form) = path::ambiguity(uri.path(), self.admitted_paths) {
             let detail = format!("The path can be read in more than one way: it holds {form}.");
             let denial = Denial::new(DenialCode::AmbiguousPath).with_detail(detail);
-            return self.refuse(denial, None, None).into();
+            return self.refuse(denial, None, None, now.wall).into();
         }
         let method = if request.method == Method::HEAD {
             &Method::GET
@@ -133,31 +130,27 @@ impl Gate {
         };
         let matched = host::matched_path(request.extensions);
         let requirement = self.map.requirement(method, uri.path(), matched);
-        if let Some(Requirement::Public) = requirement.as_deref() {
+        let needs = requirement.as_deref();
+        if let Some(Requirement::Public) = needs {
             return Decision::Public.into();
         }
-        let needs = requirement.as_deref();
-        let (digest, source) = match self.credential(request) {
+        let refuse = |code: DenialCode| self.refuse(code.into(), needs, None, now.wall).into();
+        let (digest, token) = match self.credential(request) {
             Ok(Some(found)) => found,
             Ok(None) if matches!(needs, Some(Requirement::Anonymous { .. })) => {
                 return self.count_now(None, requirement, request, now);
             }
-            Ok(None) => {
-                return self
-                    .refuse(DenialCode::MissingCredential.into(), needs, None)
-                    .into();
-            }
-            Err(code) => return self.refuse(code.into(), needs, None).into(),
+            Ok(None) => return refuse(DenialCode::MissingCredential),
+            Err(code) => return refuse(code),
         };
         let pass = match self.lookup.recall(&digest, now) {
             Recalled::Current(pass) => pass,
-            Recalled::Absent => {
-                return self
-                    .refuse(DenialCode::InvalidKey.into(), needs, None)
-                    .into();
-            }
+            Recalled::Absent => return refuse(DenialCode::InvalidKey),
             Recalled::Unknown(known) => {
-                let source = source.into();
+                let source = match token {
+                    Some(token) => Source::Verifier(Zeroizing::new(token.to_vec())),
+                    None => Source::Store,
+                };
                 return ask(
                     requirement,
                     request,
@@ -175,7 +168,9 @@ impl Gate {
         let caller = Caller { digest, pass };
         match judgement {
             Judgement::Cleared => self.count_now(Some(caller), requirement, request, now),
-            Judgement::Refused(denial) => self.refuse(denial, needs, Some(&caller)).into(),
+            Judgement::Refused(denial) => {
+                self.refuse(denial, needs, Some(&caller), now.wall).into()
+            }
             Judgement::NeedsStandings => ask(requirement, request, Missing::Standings(caller)),
         }
     }
@@ -188,6 +183,8 @@ impl Gate {
             missing,
         } = question;
         let needs = requirement.as_ref();
+        let now = || self.lookup.clock.now();
+        let refuse = |denial, caller| self.refuse(denial, needs, caller, now().wall);
         let mut caller = match missing {
             Missing::Standings(caller) => caller,
             Missing::Key {
@@ -196,10 +193,8 @@ impl Gate {
                 known,
             } => match self.lookup.find(digest, source, known).await {
                 Found::Pass(pass) => Caller { digest, pass },
-                Found::Denied(code) => return self.refuse(code.into(), needs, None),
-                Found::Unavailable => {
-                    return self.refuse(outage(DenialCode::StoreUnavailable), needs, None);
-                }
+                Found::Denied(code) => return refuse(code.into(), None),
+                Found::Unavailable => return refuse(outage(DenialCode::StoreUnavailable), None),
             },
             Missing::Count(caller, answer) => {
                 return self.settle_later(answer.await, caller, needs);
@@ -207,84 +202,35 @@ impl Gate {
             Missing::AtRoute(caller) => return self.decide_at_route_later(caller, needs).await,
         };
         // What was read since the request came in is used even if something changed again.
-        let mut now = self.lookup.clock.now();
-        let standings = self.lookup.standings(&caller.pass, now);
-        let mut judgement = self.judge(&caller.pass, needs, standings, || address, now.wall);
+        let mut at = now();
+        let standings = self.lookup.standings(&caller.pass, at);
+        let mut judgement = self.judge(&caller.pass, needs, standings, || address, at.wall);
         if let Judgement::NeedsStandings = judgement {
             let Some(pass) = self.lookup.judge(caller.digest, &caller.pass).await else {
-                let denial = outage(DenialCode::LedgerUnavailable);
-                return self.refuse(denial, needs, Some(&caller));
+                return refuse(outage(DenialCode::LedgerUnavailable), Some(&caller));
             };
             caller.pass = pass;
-            now = self.lookup.clock.now();
+            at = now();
             let standings = caller.pass.standings();
-            judgement = self.judge(&caller.pass, needs, standings, || address, now.wall);
+            judgement = self.judge(&caller.pass, needs, standings, || address, at.wall);
         }
         match judgement {
-            Judgement::Refused(denial) => self.refuse(denial, needs, Some(&caller)),
+            Judgement::Refused(denial) => refuse(denial, Some(&caller)),
             Judgement::NeedsStandings => {
-                self.refuse(outage(DenialCode::LedgerUnavailable), needs, Some(&caller))
+                refuse(outage(DenialCode::LedgerUnavailable), Some(&caller))
             }
-            Judgement::Cleared => match self.count(Some(&caller), || address, now) {
-                Check::Done(allowance) => self.settle(allowance, Some(caller), needs, now.wall),
+            Judgement::Cleared => match self.count(Some(&caller), || address, at) {
+                Check::Done(allowance) => self.settle(allowance, Some(caller), needs, at.wall),
                 Check::Later(answer) => self.settle_later(answer.await, Some(caller), needs),
             },
         }
     }
 
-    /// The guard of a single route: what it asks for, of a caller whom the layer let pass.
-    pub(crate) fn decide_at_route(
-        &self,
-        needs: &Requirement,
-        request: Incoming<'_>,
-        now: Now,
-    ) -> Step {
-        let Some(grant) = request.extensions.get::<Grant>() else {
-            return match request.extensions.get::<Nobody>() {
-                Some(_) => self.refuse(DenialCode::MissingCredential.into(), Some(needs), None),
-                None => Decision::NotGated,
-            }
-            .into();
-        };
-        let caller = Caller {
-            digest: grant.digest(),
-            pass: Arc::clone(grant.pass()),
-        };
-        let standings = self.lookup.standings(&caller.pass, now);
-        match check(&caller.pass, needs, standings, now.wall) {
-            Judgement::Cleared => Decision::Cleared(grant.clone()).into(),
-            Judgement::Refused(denial) => self.refuse(denial, Some(needs), Some(&caller)).into(),
-            Judgement::NeedsStandings => ask(
-                Some(Cow::Borrowed(needs)),
-                request,
-                Missing::AtRoute(caller),
-            ),
-        }
-    }
-
-    async fn decide_at_route_later(
-        &self,
-        mut caller: Caller,
-        needs: Option<&Requirement>,
-    ) -> Decision {
-        if let Some(pass) = self.lookup.judge(caller.digest, &caller.pass).await {
-            caller.pass = pass;
-            let now = self.lookup.clock.now().wall;
-            let route = needs.unwrap_or(&Requirement::Public);
-            match check(&caller.pass, route, caller.pass.standings(), now) {
-                Judgement::Cleared => return Decision::Cleared(caller.grant(now)),
-                Judgement::Refused(denial) => return self.refuse(denial, needs, Some(&caller)),
-                Judgement::NeedsStandings => {}
-            }
-        }
-        self.refuse(outage(DenialCode::LedgerUnavailable), needs, Some(&caller))
-    }
-
-    /// Step 1: which key or token, and who knows it; nothing where no credential was sent.
+    /// Step 1: which credential, with its text where it is a token; nothing where none was sent.
     fn credential<'r>(
         &self,
         request: Incoming<'r>,
-    ) -> Result<Option<(KeyDigest, SourceOf<'r>)>, DenialCode> {
+    ) -> Result<Option<(KeyDigest, Option<Text<'r>>)>, DenialCode> {
         let (carrier, text) = match self.carriers.read(request.headers, request.uri.query()) {
             Presented::Nothing => return Ok(None),
             Presented::Many => return Err(DenialCode::MultipleCredentials),
@@ -297,12 +243,10 @@ impl Gate {
             && !self.formats.claims(&text)
             && text.len() <= LONGEST_TOKEN
             && self.lookup.recognizes_token(&text);
-        let source = match verdict {
-            _ if is_token => SourceOf::Verifier(text),
-            Verdict::WellFormed | Verdict::Opaque => SourceOf::Store(text),
-            Verdict::Malformed => return Err(DenialCode::InvalidKey),
-        };
-        Ok(Some((self.hasher.digest(source.text()), source)))
+        if verdict == Verdict::Malformed && !is_token {
+            return Err(DenialCode::InvalidKey);
+        }
+        Ok(Some((self.hasher.digest(&text), is_token.then_some(text))))
     }
 
     /// Steps 2 to 5: what is known of the caller, against what the route asks for.
@@ -314,7 +258,7 @@ impl Gate {
         address: impl FnOnce() -> Option<IpAddr>,
         now: Timestamp,
     ) -> Judgement {
-        if let Some(code) = self.key_trouble(pass, now) {
+        if let Some(code) = key_trouble(pass, self.environments.as_deref(), now) {
             return Judgement::Refused(code.into());
         }
         self.uses.note(pass, now);
@@ -327,27 +271,6 @@ impl Gate {
         match needs {
             Some(needs) => check(pass, needs, standings, now),
             None => Judgement::Refused(DenialCode::RouteNotMapped.into()),
-        }
-    }
-
-    /// Step 2: whether the key itself works.
-    fn key_trouble(&self, pass: &Pass, now: Timestamp) -> Option<DenialCode> {
-        let past = pass.is_past(now);
-        if past && pass.is_superseded() {
-            return Some(DenialCode::InvalidKey);
-        }
-        let foreign = |environments: &Vec<Environment>| {
-            let environment = pass.rights().environment.as_ref();
-            environment.is_some_and(|environment| !environments.contains(environment))
-        };
-        if self.environments.as_ref().is_some_and(foreign) {
-            return Some(DenialCode::WrongEnvironment);
-        }
-        match pass.state() {
-            State::Disabled => Some(DenialCode::DisabledKey),
-            State::Revoked => Some(DenialCode::RevokedKey),
-            State::Enabled | State::Token if past => Some(DenialCode::ExpiredKey),
-            State::Enabled | State::Token => None,
         }
     }
 
@@ -401,7 +324,7 @@ impl Gate {
         match (allowance, caller) {
             (Allowance::Admitted, Some(caller)) => {
                 observe::granted();
-                Decision::Granted(caller.grant(now))
+                Decision::Granted(caller.into_grant(now))
             }
             (Allowance::Admitted, None) => {
                 observe::anonymous();
@@ -417,7 +340,7 @@ impl Gate {
             ) => {
                 let denial = Denial::new(DenialCode::RateLimited);
                 let denial = denial.with_quota(tier, quota, retry_after);
-                self.refuse(denial, needs, caller.as_ref())
+                self.refuse(denial, needs, caller.as_ref(), now)
             }
         }
     }
@@ -428,60 +351,45 @@ impl Gate {
         caller: Option<Caller>,
         needs: Option<&Requirement>,
     ) -> Decision {
+        let now = self.lookup.clock.now().wall;
         match answer {
-            Ok(allowance) => self.settle(allowance, caller, needs, self.lookup.clock.now().wall),
+            Ok(allowance) => self.settle(allowance, caller, needs, now),
             Err(error) => {
                 observe::backend_failed(Backend::Limiter, &error);
                 self.refuse(
                     outage(DenialCode::LimiterUnavailable),
                     needs,
                     caller.as_ref(),
+                    now,
                 )
             }
         }
     }
 
-    /// Every refusal ends here: said, or only noted where all of the route's modules are in shadow
-    /// mode.
+    /// Every refusal of the layer ends here: said, or only noted where all of the route's modules
+    /// are in shadow mode.
     fn refuse(
         &self,
         denial: Denial,
         needs: Option<&Requirement>,
         caller: Option<&Caller>,
+        now: Timestamp,
     ) -> Decision {
         let principal = caller.map(|caller| caller.pass.principal());
+        if !self.is_shadowed(needs) {
+            observe::refused(&denial, principal);
+            return Decision::Refused(denial);
+        }
+        observe::shadowed(&denial, principal);
+        // Only who sent a key that works is a caller to the handler.
+        let works = |pass: &Pass| key_trouble(pass, self.environments.as_deref(), now).is_none();
+        let known = caller.filter(|caller| works(&caller.pass));
+        Decision::Shadowed(denial, known.map(|caller| caller.grant(now)))
+    }
+
+    fn is_shadowed(&self, needs: Option<&Requirement>) -> bool {
         let modules = needs.map_or(&[][..], Requirement::modules);
-        if !modules.is_empty() && modules.iter().all(|module| self.shadowed.contains(module)) {
-            observe::shadowed(&denial, principal);
-            // Only who sent a key that works is a caller to the handler.
-            let now = self.lookup.clock.now().wall;
-            let known = caller.filter(|caller| self.key_trouble(&caller.pass, now).is_none());
-            return Decision::Shadowed(denial, known.map(|caller| caller.grant(now)));
-        }
-        observe::refused(&denial, principal);
-        Decision::Refused(denial)
-    }
-}
-
-/// Who knows a credential, with its text while the request is at hand.
-enum SourceOf<'r> {
-    Store(Text<'r>),
-    Verifier(Text<'r>),
-}
-
-impl SourceOf<'_> {
-    fn text(&self) -> &[u8] {
-        let (Self::Store(text) | Self::Verifier(text)) = self;
-        text
-    }
-}
-
-impl From<SourceOf<'_>> for Source {
-    fn from(source: SourceOf<'_>) -> Self {
-        match source {
-            SourceOf::Store(_) => Self::Store,
-            SourceOf::Verifier(token) => Self::Verifier(Zeroizing::new(token.to_vec())),
-        }
+        !modules.is_empty() && modules.iter().all(|module| self.shadowed.contains(module))
     }
 }
 
@@ -489,27 +397,16 @@ impl Caller {
     fn grant(&self, now: Timestamp) -> Grant {
         Grant::new(Arc::clone(&self.pass), self.digest, now)
     }
+
+    fn into_grant(self, now: Timestamp) -> Grant {
+        Grant::new(self.pass, self.digest, now)
+    }
 }
 
-/// Steps 4 and 5: modules, then scopes, then licenses.
-fn check(
-    pass: &Pass,
-    needs: &Requirement,
-    standings: Option<&Standings>,
-    now: Timestamp,
-) -> Judgement {
-    let outcome = match needs {
-        Requirement::Modules { modules, scopes } => {
-            let Some(standings) = standings else {
-                return Judgement::NeedsStandings;
-            };
-            check_assigned(modules, standings)
-                .and_then(|()| check_scopes(scopes, &pass.rights().scopes))
-                .and_then(|()| check_licenses(modules, standings, now))
-        }
-        other => check_scopes(other.scopes(), &pass.rights().scopes),
-    };
-    outcome.map_or_else(Judgement::Refused, |()| Judgement::Cleared)
+impl From<Decision> for Step {
+    fn from(decision: Decision) -> Self {
+        Self::Decided(decision)
+    }
 }
 
 impl fmt::Debug for Gate {
@@ -521,86 +418,6 @@ impl fmt::Debug for Gate {
             .field("shadowed", &self.shadowed)
             .finish_non_exhaustive()
     }
-}
-
-impl From<Decision> for Step {
-    fn from(decision: Decision) -> Self {
-        Self::Decided(decision)
-    }
-}
-
-/// Step 4, first half: which modules the key is assigned.
-fn check_assigned(modules: &Modules, standings: &Standings) -> Result<(), Denial> {
-    let assigned = |module: &Module| standings.standing(module).is_some();
-    let missing = match modules {
-        Modules::One(module) => (!assigned(module)).then_some(module),
-        Modules::All(modules) => modules.iter().find(|module| !assigned(module)),
-        Modules::Any(modules) if modules.iter().any(assigned) => None,
-        Modules::Any(modules) => modules.first(),
-    };
-    match missing {
-        Some(module) => Err(Denial::new(DenialCode::ModuleAccessMissing).with_module(module)),
-        None => Ok(()),
-    }
-}
-
-/// Step 4, second half: whether the key has every scope that is asked for.
-fn check_scopes(required: &[Scope], granted: &[Scope]) -> Result<(), Denial> {
-    if required
-        .iter()
-        .all(|scope| has_scope(granted, scope.as_str()))
-    {
-        return Ok(());
-    }
-    let lacking = |scope: &&Scope| !has_scope(granted, scope.as_str());
-    let missing = required.iter().filter(lacking).cloned().collect();
-    Err(Denial::new(DenialCode::InsufficientScope).with_scopes(required, missing))
-}
-
-/// Step 5: whether the licenses of the modules are reserved.
-fn check_licenses(modules: &Modules, standings: &Standings, now: Timestamp) -> Result<(), Denial> {
-    let check = |module: &Module| check_license(module, standings, now);
-    match modules {
-        Modules::One(module) => check(module),
-        Modules::All(modules) => modules.iter().try_for_each(check),
-        Modules::Any(modules) => {
-            let assigned = modules
-                .iter()
-                .filter(|module| standings.standing(module).is_some());
-            let mut first = Ok(());
-            for module in assigned {
-                match check(module) {
-                    Ok(()) => return Ok(()),
-                    refused if first.is_ok() => first = refused,
-                    _ => {}
-                }
-            }
-            first
-        }
-    }
-}
-
-fn check_license(module: &Module, standings: &Standings, now: Timestamp) -> Result<(), Denial> {
-    let Some(standing) = standings.standing(module) else {
-        return Err(Denial::new(DenialCode::ModuleAccessMissing).with_module(module));
-    };
-    let code = match standings.judge(standing, now) {
-        Status::Reserved | Status::NotRequired => return Ok(()),
-        Status::NotAssigned => DenialCode::ModuleAccessMissing,
-        Status::Expired(_) => DenialCode::LicenseExpired,
-        Status::ReservationFailed(Reason::LimitReached) => DenialCode::LicenseLimitReached,
-        Status::ReservationFailed(_) => DenialCode::LicenseNotReserved,
-    };
-    let denial = Denial::new(code).with_module(module);
-    Err(match standing {
-        Standing::Licensed {
-            license,
-            valid_until,
-            ..
-        } => denial.with_license(license, *valid_until),
-        Standing::Unknown(Some(license)) => denial.with_license(license, None),
-        Standing::Unknown(None) | Standing::NotRequired => denial,
-    })
 }
 
 /// RFC 9110 has no word for it; Fetch §3.2.2 has: OPTIONS that a browser sends on its own.

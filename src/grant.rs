@@ -3,10 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
+    answers::Answers,
+    changes::Stamp,
     clock::Timestamp,
-    key_store::{Environment, KeyDigest, KeyId, Scope, Tier},
-    layer::Shared,
-    license_ledger::{Holder, Module, Status},
+    intern::Interner,
+    key_store::{Environment, KeyDigest, KeyId, KeyRecord, Scope, Tier},
+    license_ledger::{Holder, Module, Standings, Status},
     pass::{Pass, State},
 };
 
@@ -23,6 +25,28 @@ pub struct Grant {
 impl Grant {
     pub(crate) fn new(pass: Arc<Pass>, digest: KeyDigest, at: Timestamp) -> Self {
         Self { pass, digest, at }
+    }
+
+    /// A grant made by hand, for tests of handlers: whoever calls with `record`'s key at `at`, and
+    /// what a ledger says of him, where the route asks for modules.
+    ///
+    /// It proves nothing: only a layer's own grant does.
+    ///
+    /// ```
+    /// use tower_api_key::{Grant, KeyDigest, KeyId, KeyRecord, Timestamp};
+    /// let now = Timestamp::from_unix_seconds(1_767_225_600);
+    /// let digest = KeyDigest::from_bytes([7; 32]);
+    /// let record = KeyRecord::new(KeyId::new("key-1")?, digest, "stage left", now);
+    /// assert_eq!(Grant::by_hand(record, None, now).name(), "stage left");
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
+    pub fn by_hand(record: KeyRecord, standings: Option<Standings>, at: Timestamp) -> Self {
+        let (digest, start) = (record.digest, Stamp::START);
+        let mut pass = Pass::of_key(record, &digest, start, u64::MAX, &Interner::new());
+        if let Some(standings) = standings {
+            pass = pass.with_standings(Arc::new(standings), start);
+        }
+        Self::new(Arc::new(pass), digest, at)
     }
 
     pub(crate) fn digest(&self) -> KeyDigest {
@@ -118,13 +142,13 @@ pub(crate) fn has_scope(scopes: &[Scope], scope: &str) -> bool {
 }
 
 /// Among a request's extensions where the layer let it pass without a caller: on a public route, on
-/// one for anonymous callers, or because a module is in shadow mode. With the layer, for the answer
-/// to a handler that asks for a caller all the same.
+/// one for anonymous callers, or because a module is in shadow mode. With what answers
+/// a handler that asks for a caller all the same.
 #[derive(Clone)]
 pub(crate) struct Nobody(
     #[cfg_attr(
         not(feature = "axum"),
         expect(dead_code, reason = "read by extractors")
     )]
-    pub(crate) Arc<Shared>,
+    pub(crate) Arc<Answers>,
 );

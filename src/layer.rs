@@ -7,9 +7,9 @@ use thiserror::Error;
 use tower_layer::Layer;
 
 use crate::{
+    answers::{Answers, RenderDenial},
     clock::{Clock, SystemClock},
     credential::Carriers,
-    denial::{Answers, RenderDenial},
     error::BackendError,
     gate::Gate,
     key_format::{KeyFormats, KeyHasher},
@@ -39,7 +39,7 @@ pub struct ApiKeyLayer {
 /// What all clones of a layer and its services share.
 pub(crate) struct Shared {
     pub(crate) gate: Gate,
-    pub(crate) answers: Answers,
+    pub(crate) answers: Arc<Answers>,
     pub(crate) keeps_credential: bool,
     /// Names the credential headers in `Vary`.
     pub(crate) vary: Option<HeaderValue>,
@@ -408,14 +408,18 @@ impl ApiKeyLayerBuilder {
             }
         }
         let header = carriers.header.as_ref().map(HeaderName::as_str);
-        let mut answers = Answers::new(&self.realm, self.header.as_deref(), self.bearer)
-            .map_err(|_| SetupError::Realm(self.realm.clone()))?;
-        answers.renderer = self.renderer;
-        answers.type_base = self.type_base;
+        let answers = Answers::new(
+            &self.realm,
+            carriers.clone(),
+            self.header.as_deref(),
+            self.renderer,
+            self.type_base,
+        )
+        .map_err(|_| SetupError::Realm(self.realm))?;
         let shared = Arc::new(Shared {
             vary: vary(header, self.bearer),
             cache_headers: self.cache_headers,
-            answers,
+            answers: Arc::new(answers),
             keeps_credential: self.keeps_credential,
             maintenance: maintenance::Schedule::new(self.maintenance),
             gate: Gate {

@@ -97,6 +97,7 @@
 //! [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod answers;
 mod body;
 mod cache;
 mod changes;
@@ -138,10 +139,11 @@ pub mod axum;
 #[cfg(feature = "tonic")]
 pub mod tonic;
 
+pub use answers::{RefusedRequest, RenderDenial};
 pub use body::ResponseBody;
 pub use changes::{Changes, Stamp};
 pub use clock::{Clock, InvalidTimestamp, ManualClock, Now, SystemClock, Timestamp};
-pub use denial::{Denial, DenialCode, RenderDenial};
+pub use denial::{Denial, DenialCode};
 pub use error::{BackendError, BoxError};
 pub use future::ResponseFuture;
 pub use grant::Grant;

@@ -188,6 +188,10 @@ impl Lookup {
                 .as_ref()
                 .map_or(Stamp::START, Changes::stamp)
         };
+        let asked = match source {
+            Source::Store => Backend::KeyStore,
+            Source::Verifier(_) => Backend::Verifier,
+        };
         let lookup = Arc::clone(self);
         let before = known.clone();
         let found = self
@@ -199,7 +203,7 @@ impl Lookup {
                 }
             });
         let found = found.await.unwrap_or_else(|failure| {
-            observe::lookup_failed(Backend::KeyStore, failure);
+            observe::lookup_failed(asked, failure);
             Found::Unavailable
         });
         match found {

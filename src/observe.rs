@@ -5,14 +5,20 @@
 //! |---|---|---|
 //! | `request refused` | `DEBUG` for 400 and 401, `INFO` for 403 and 429, `WARN` for 503 | `code`, `principal`, `module` |
 //! | `request would be refused` (shadow mode) | `INFO` | `code`, `principal`, `module` |
+//!
+//! Refusals by the guard of a single route are told alike.
+//!
+//! | event | level | fields |
+//! |---|---|---|
 //! | `backend failed` | `WARN` | `backend`, `error` |
 //! | `look-up failed` | `WARN` | `backend`, `reason` |
 //! | `maintenance failed` | `WARN` | `task`, `error` |
 //!
 //! | counter | labels |
 //! |---|---|
-//! | `tower_api_key_requests_total` | `outcome`: `granted`, `anonymous`, or the code of the refusal |
-//! | `tower_api_key_shadowed_total` | `outcome`: the code of the refusal that was not made |
+//! | `tower_api_key_requests_total` | `outcome`: `granted`, `anonymous`, `shadowed`, or the code of the refusal. Each request that is not public counts once |
+//! | `tower_api_key_shadowed_total` | `outcome`: the code of the refusal that was not made, by layer or guard |
+//! | `tower_api_key_route_refusals_total` | `outcome`: the code of a refusal by the guard of a single route; the layer had granted the request |
 //! | `tower_api_key_backend_failures_total` | `backend`: `key_store`, `ledger`, `verifier`, `limiter` |
 //! | `tower_api_key_last_used_written_total` | |
 //!
@@ -50,28 +56,30 @@ impl Backend {
 
 #[inline]
 pub(crate) fn granted() {
-    count("tower_api_key_requests_total", "granted");
+    count(REQUESTS, "granted");
 }
 
 #[inline]
 pub(crate) fn anonymous() {
-    count("tower_api_key_requests_total", "anonymous");
+    count(REQUESTS, "anonymous");
 }
 
 pub(crate) fn refused(denial: &Denial, principal: Option<&str>) {
-    count("tower_api_key_requests_total", denial.code().as_str());
-    #[cfg(feature = "tracing")]
-    {
-        let (code, module) = (denial.code().as_str(), denial.module().map(Module::as_str));
-        match denial.status().as_u16() {
-            400 | 401 => tracing::debug!(code, principal, module, "request refused"),
-            403 | 429 => tracing::info!(code, principal, module, "request refused"),
-            _ => tracing::warn!(code, principal, module, "request refused"),
-        }
-    }
+    count(REQUESTS, denial.code().as_str());
+    tell_refused(denial, principal);
+}
+
+pub(crate) fn refused_at_route(denial: &Denial, principal: Option<&str>) {
+    count("tower_api_key_route_refusals_total", denial.code().as_str());
+    tell_refused(denial, principal);
 }
 
 pub(crate) fn shadowed(denial: &Denial, principal: Option<&str>) {
+    count(REQUESTS, "shadowed");
+    shadowed_at_route(denial, principal);
+}
+
+pub(crate) fn shadowed_at_route(denial: &Denial, principal: Option<&str>) {
     count("tower_api_key_shadowed_total", denial.code().as_str());
     #[cfg(feature = "tracing")]
     tracing::info!(
@@ -80,6 +88,19 @@ pub(crate) fn shadowed(denial: &Denial, principal: Option<&str>) {
         module = denial.module().map(Module::as_str),
         "request would be refused"
     );
+}
+
+fn tell_refused(denial: &Denial, principal: Option<&str>) {
+    #[cfg(feature = "tracing")]
+    {
+        let code = denial.code().as_str();
+        let module = denial.module().map(Module::as_str);
+        match denial.status().as_u16() {
+            400 | 401 => tracing::debug!(code, principal, module, "request refused"),
+            403 | 429 => tracing::info!(code, principal, module, "request refused"),
+            _ => tracing::warn!(code, principal, module, "request refused"),
+        }
+    }
 }
 
 pub(crate) fn backend_failed(backend: Backend, error: &BackendError) {
@@ -123,3 +144,5 @@ fn count(name: &'static str, outcome: &'static str) {
     #[cfg(feature = "metrics")]
     metrics::counter!(name, "outcome" => outcome).increment(1);
 }
+
+const REQUESTS: &str = "tower_api_key_requests_total";

@@ -99,10 +99,10 @@ impl Pass {
             slot: Changes::slot(record.id.as_str()),
             expires_at: expires_at.min(over_at),
             superseded,
-            state: match (record.enabled, record.revoked_at) {
-                (false, _) => State::Disabled,
-                (true, Some(_)) => State::Revoked,
-                (true, None) => State::Enabled,
+            state: match (record.revoked_at, record.enabled) {
+                (Some(_), _) => State::Revoked,
+                (None, false) => State::Disabled,
+                (None, true) => State::Enabled,
             },
             rights: rights.share(Rights {
                 environment: Some(record.environment),

@@ -7,12 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tower_service::Service;
 
 use crate::{
+    answers::{self, RefusedRequest, grpc_content_type},
     body::ResponseBody,
-    denial::Answers,
     future::ResponseFuture,
     gate::{Decision, Incoming, Step},
     grant::Nobody,
@@ -116,11 +116,7 @@ pub(crate) enum Admission {
 
 impl Shared {
     /// Makes the request what the inner service is to see, or answers it.
-    pub(crate) fn admit<B>(
-        self: &Arc<Self>,
-        decision: Decision,
-        request: &mut Request<B>,
-    ) -> Admission {
+    pub(crate) fn admit<B>(&self, decision: Decision, request: &mut Request<B>) -> Admission {
         match decision {
             Decision::Granted(grant) => {
                 self.hide_credential(request);
@@ -128,11 +124,16 @@ impl Shared {
                 Admission::Passes(self.after(request.headers(), true))
             }
             Decision::Anonymous => {
-                request.extensions_mut().insert(Nobody(Arc::clone(self)));
+                request
+                    .extensions_mut()
+                    .insert(Nobody(Arc::clone(&self.answers)));
                 Admission::Passes(self.after(request.headers(), false))
             }
             Decision::Public => {
-                request.extensions_mut().insert(Nobody(Arc::clone(self)));
+                self.gate.carriers.mark_sensitive(request.headers_mut());
+                request
+                    .extensions_mut()
+                    .insert(Nobody(Arc::clone(&self.answers)));
                 Admission::Passes(After::default())
             }
             Decision::Cleared(grant) => {
@@ -140,24 +141,29 @@ impl Shared {
                 Admission::Passes(After::default())
             }
             Decision::Shadowed(denial, grant) => {
+                self.gate.carriers.mark_sensitive(request.headers_mut());
                 request.extensions_mut().insert(denial);
                 match grant {
                     Some(grant) => drop(request.extensions_mut().insert(grant)),
-                    None => drop(request.extensions_mut().insert(Nobody(Arc::clone(self)))),
+                    None => drop(
+                        request
+                            .extensions_mut()
+                            .insert(Nobody(Arc::clone(&self.answers))),
+                    ),
                 }
                 Admission::Passes(After::default())
             }
             Decision::Refused(denial) => {
-                Admission::Ends(self.answers.answer(denial, request.headers()))
+                Admission::Ends(self.answers.answer(denial, RefusedRequest::new(request)))
             }
-            Decision::NotGated => Admission::Ends(Answers::not_gated()),
+            Decision::NotGated => Admission::Ends(answers::not_gated(request.headers())),
         }
     }
 
     /// What keeps the answer out of caches for others: nothing for gRPC, which has none and whose
     /// clients read no `Vary`.
     fn after(&self, request: &HeaderMap, private: bool) -> After {
-        if !self.cache_headers || is_grpc(request) {
+        if !self.cache_headers || grpc_content_type(request).is_some() {
             return After::default();
         }
         After {
@@ -182,10 +188,4 @@ impl Shared {
             host::replace_original_uri(request.extensions_mut(), uri);
         }
     }
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"))
 }

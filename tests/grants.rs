@@ -9,8 +9,8 @@ use http::{HeaderValue, Method, Request, Response, header};
 use support::{Body, World, admin, get, module};
 use tower::{Layer, Service, ServiceExt};
 use tower_api_key::{
-    Denial, DenialCode, Environment, NewKey, RenderDenial, RequireModule, RequireScopes, Scope,
-    Status, Tier,
+    Denial, DenialCode, Environment, NewKey, RefusedRequest, RenderDenial, RequireModule,
+    RequireScopes, Scope, Status, Tier,
 };
 
 #[tokio::test]
@@ -272,7 +272,7 @@ async fn the_credential_and_realm_have_names_of_ones_own() {
 async fn refusals_can_be_rendered_in_ones_own_way() {
     struct Plain;
     impl RenderDenial for Plain {
-        fn render(&self, denial: &Denial) -> Response<Bytes> {
+        fn render(&self, denial: &Denial, _: &RefusedRequest<'_>) -> Response<Bytes> {
             let mut response = Response::new(denial.code().as_str().into());
             *response.status_mut() = denial.status();
             response
