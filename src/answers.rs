@@ -278,7 +278,7 @@ pub(crate) fn not_gated(request: &HeaderMap) -> Response<Bytes> {
 }
 
 /// The content type of a gRPC request, in all its forms (`application/grpc`, `…+proto`, `…-web`).
-pub(crate) fn grpc_content_type(headers: &HeaderMap) -> Option<&HeaderValue> {
+fn grpc_content_type(headers: &HeaderMap) -> Option<&HeaderValue> {
     let value = headers.get(CONTENT_TYPE)?;
     let head = value.as_bytes().get(..GRPC.len())?;
     head.eq_ignore_ascii_case(GRPC).then_some(value)

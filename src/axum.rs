@@ -22,7 +22,10 @@ use std::net::SocketAddr;
 
 use axum::{
     body::Body,
-    extract::{ConnectInfo, FromRequestParts, MatchedPath, OptionalFromRequestParts, OriginalUri},
+    extract::{
+        ConnectInfo, FromRequestParts, MatchedPath, NestedPath, OptionalFromRequestParts,
+        OriginalUri,
+    },
     response::{IntoResponse, Response},
 };
 use http::{Extensions, HeaderMap, Uri, request::Parts};
@@ -41,6 +44,10 @@ pub(crate) fn connect_info(extensions: &Extensions) -> Option<SocketAddr> {
 
 pub(crate) fn matched_path(extensions: &Extensions) -> Option<&str> {
     extensions.get::<MatchedPath>().map(MatchedPath::as_str)
+}
+
+pub(crate) fn nested_path(extensions: &Extensions) -> Option<&str> {
+    extensions.get::<NestedPath>().map(NestedPath::as_str)
 }
 
 pub(crate) fn original_uri(extensions: &Extensions) -> Option<&Uri> {
@@ -77,7 +84,7 @@ impl<S: Sync> FromRequestParts<S> for Grant {
         if let Some(grant) = parts.extensions.get::<Self>() {
             return Ok(grant.clone());
         }
-        let Nobody(answers) = parts.extensions.get().ok_or(GrantRejection::NotGated)?;
+        let Nobody { answers, .. } = parts.extensions.get().ok_or(GrantRejection::NotGated)?;
         let denial = DenialCode::MissingCredential.into();
         let answer = answers.answer(denial, RefusedRequest::of_parts(parts));
         Err(GrantRejection::Nobody(Box::new(answer.map(Body::from))))

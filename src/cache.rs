@@ -59,15 +59,9 @@ impl Cache {
     }
 
     /// Whether it is known that nothing is found by `digest`.
-    pub(crate) fn is_absent(
-        &self,
-        digest: &KeyDigest,
-        changes: Option<&Changes>,
-        now: Now,
-    ) -> bool {
+    pub(crate) fn is_absent(&self, digest: &KeyDigest, changes: &Changes, now: Now) -> bool {
         self.absent.get(digest).is_some_and(|absent| {
-            changes.is_none_or(|changes| changes.absence_is_current(absent.stamp))
-                && micros(now.monotonic) < absent.fresh_until
+            changes.absence_is_current(absent.stamp) && micros(now.monotonic) < absent.fresh_until
         })
     }
 }

@@ -45,6 +45,12 @@ impl Stamp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot(u16);
 
+impl Slot {
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     /// The number of changes so far; each takes the next number.

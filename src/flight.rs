@@ -61,13 +61,13 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let mut answer = {
+        let (mut answer, task) = {
             let mut under_way = self
                 .under_way
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             match under_way.get(&key) {
-                Some(flight) if flight.began >= since => flight.answer.clone(),
+                Some(flight) if flight.began >= since => (flight.answer.clone(), None),
                 _ => {
                     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
                         return Err(Failure::Died);
@@ -88,7 +88,7 @@ where
                             answer: answer.clone(),
                         },
                     );
-                    runtime.spawn(async move {
+                    let task = async move {
                         let landing = landing;
                         let timed = tokio::time::timeout(limit, async {
                             // Closed never: the semaphore lives as long as this task's handle to it.
@@ -99,11 +99,16 @@ where
                         // First gone, then told: who comes now finds what the look-up remembered.
                         drop(landing);
                         tell.send_replace(Some(outcome));
-                    });
-                    answer
+                    };
+                    (answer, Some((runtime, task)))
                 }
             }
         };
+        // Not under the lock: a runtime that is shutting down drops the task, and with it the
+        // landing that takes the lock, right here.
+        if let Some((runtime, task)) = task {
+            runtime.spawn(task);
+        }
         match answer.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone().unwrap_or(Err(Failure::Died)),
             Err(_) => Err(Failure::Died),

@@ -14,7 +14,8 @@ use crate::{
     credential::{Carrier, Carriers, Presented, Text},
     denial::{Denial, DenialCode},
     error::BackendError,
-    grant::Grant,
+    flight::Failure,
+    grant::{GateId, Grant},
     host,
     key_format::{KeyFormats, KeyHasher, Verdict},
     key_store::{Environment, KeyDigest},
@@ -35,6 +36,7 @@ use judge::{Judgement, check, key_trouble};
 
 /// Everything that decides about a request: one for all clones of a layer and its services.
 pub(crate) struct Gate {
+    pub(crate) id: GateId,
     pub(crate) lookup: Arc<Lookup>,
     pub(crate) uses: Uses,
     pub(crate) map: Box<dyn ModuleMap>,
@@ -68,7 +70,11 @@ pub(crate) enum Decision {
     /// It goes on.
     Granted(Grant),
     /// It goes on although it would be refused: its modules are in shadow mode.
-    Shadowed(Denial, Option<Grant>),
+    Shadowed {
+        denial: Denial,
+        grant: Option<Grant>,
+        at_route: bool,
+    },
     /// The guard of a single route lets it go on; the layer has done the rest.
     Cleared(Grant),
     /// It ends here.
@@ -117,7 +123,7 @@ impl Gate {
         if self.admits_preflight && is_preflight(request) {
             return Decision::Public.into();
         }
-        let uri = host::asked_uri(request.uri, request.extensions);
+        let (uri, rewritten) = host::asked_uri(request.uri, request.extensions);
         if let Some(form) = path::ambiguity(uri.path(), self.admitted_paths) {
             let detail = format!("The path can be read in more than one way: it holds {form}.");
             let denial = Denial::new(DenialCode::AmbiguousPath).with_detail(detail);
@@ -129,7 +135,14 @@ impl Gate {
             request.method
         };
         let matched = host::matched_path(request.extensions);
-        let requirement = self.map.requirement(method, uri.path(), matched);
+        let mut requirement = self.map.requirement(method, uri.path(), matched);
+        // Behind a rewrite nobody can tell whether the pattern or the path finds the handler.
+        if rewritten
+            && matched.is_some()
+            && self.map.requirement(method, uri.path(), None) != requirement
+        {
+            requirement = None;
+        }
         let needs = requirement.as_deref();
         if let Some(Requirement::Public) = needs {
             return Decision::Public.into();
@@ -197,7 +210,7 @@ impl Gate {
                 Found::Unavailable => return refuse(outage(DenialCode::StoreUnavailable), None),
             },
             Missing::Count(caller, answer) => {
-                return self.settle_later(answer.await, caller, needs);
+                return self.settle_later(answer, caller, needs).await;
             }
             Missing::AtRoute(caller) => return self.decide_at_route_later(caller, needs).await,
         };
@@ -221,7 +234,7 @@ impl Gate {
             }
             Judgement::Cleared => match self.count(Some(&caller), || address, at) {
                 Check::Done(allowance) => self.settle(allowance, Some(caller), needs, at.wall),
-                Check::Later(answer) => self.settle_later(answer.await, Some(caller), needs),
+                Check::Later(answer) => self.settle_later(answer, Some(caller), needs).await,
             },
         }
     }
@@ -246,7 +259,10 @@ impl Gate {
         if verdict == Verdict::Malformed && !is_token {
             return Err(DenialCode::InvalidKey);
         }
-        Ok(Some((self.hasher.digest(&text), is_token.then_some(text))))
+        let digest = self.hasher.digest(&text);
+        // A key and a token of the same text are two credentials.
+        let digest = if is_token { digest.inverted() } else { digest };
+        Ok(Some((digest, is_token.then_some(text))))
     }
 
     /// Steps 2 to 5: what is known of the caller, against what the route asks for.
@@ -324,7 +340,7 @@ impl Gate {
         match (allowance, caller) {
             (Allowance::Admitted, Some(caller)) => {
                 observe::granted();
-                Decision::Granted(caller.into_grant(now))
+                Decision::Granted(Grant::new(self.id, caller.pass, caller.digest, now))
             }
             (Allowance::Admitted, None) => {
                 observe::anonymous();
@@ -345,25 +361,26 @@ impl Gate {
         }
     }
 
-    fn settle_later(
+    async fn settle_later(
         &self,
-        answer: Result<Allowance, BackendError>,
+        answer: BoxFuture<'static, Result<Allowance, BackendError>>,
         caller: Option<Caller>,
         needs: Option<&Requirement>,
     ) -> Decision {
+        let limit = self.lookup.limits().lookup_timeout;
+        let answer = tokio::time::timeout(limit, answer).await;
         let now = self.lookup.clock.now().wall;
         match answer {
-            Ok(allowance) => self.settle(allowance, caller, needs, now),
-            Err(error) => {
-                observe::backend_failed(Backend::Limiter, &error);
-                self.refuse(
-                    outage(DenialCode::LimiterUnavailable),
-                    needs,
-                    caller.as_ref(),
-                    now,
-                )
-            }
+            Ok(Ok(allowance)) => return self.settle(allowance, caller, needs, now),
+            Ok(Err(error)) => observe::backend_failed(Backend::Limiter, &error),
+            Err(_) => observe::lookup_failed(Backend::Limiter, Failure::TimedOut),
         }
+        self.refuse(
+            outage(DenialCode::LimiterUnavailable),
+            needs,
+            caller.as_ref(),
+            now,
+        )
     }
 
     /// Every refusal of the layer ends here: said, or only noted where all of the route's modules
@@ -381,25 +398,25 @@ impl Gate {
             return Decision::Refused(denial);
         }
         observe::shadowed(&denial, principal);
-        // Only who sent a key that works is a caller to the handler.
+        // Only who sent a key that works, from where it may be used, is a caller to the handler.
         let works = |pass: &Pass| key_trouble(pass, self.environments.as_deref(), now).is_none();
-        let known = caller.filter(|caller| works(&caller.pass));
-        Decision::Shadowed(denial, known.map(|caller| caller.grant(now)))
+        let known = caller
+            .filter(|caller| works(&caller.pass) && denial.code() != DenialCode::AddressNotAllowed);
+        let grant = known.map(|caller| self.grant(caller, now));
+        Decision::Shadowed {
+            denial,
+            grant,
+            at_route: false,
+        }
+    }
+
+    fn grant(&self, caller: &Caller, now: Timestamp) -> Grant {
+        Grant::new(self.id, Arc::clone(&caller.pass), caller.digest, now)
     }
 
     fn is_shadowed(&self, needs: Option<&Requirement>) -> bool {
         let modules = needs.map_or(&[][..], Requirement::modules);
         !modules.is_empty() && modules.iter().all(|module| self.shadowed.contains(module))
-    }
-}
-
-impl Caller {
-    fn grant(&self, now: Timestamp) -> Grant {
-        Grant::new(Arc::clone(&self.pass), self.digest, now)
-    }
-
-    fn into_grant(self, now: Timestamp) -> Grant {
-        Grant::new(self.pass, self.digest, now)
     }
 }
 

@@ -1,6 +1,12 @@
 //! What a handler reads of the caller it was given.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use crate::{
     answers::Answers,
@@ -17,14 +23,39 @@ use crate::{
 /// A client cannot make one: it exists only where the layer put it.
 #[derive(Clone)]
 pub struct Grant {
+    gate: GateId,
     pass: Arc<Pass>,
     digest: KeyDigest,
     at: Timestamp,
 }
 
+/// Which layer a grant is of: its clones, and no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GateId(u64);
+
+impl GateId {
+    /// Of no layer.
+    const NONE: Self = Self(0);
+
+    /// One that no other layer of this process has.
+    pub(crate) fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
 impl Grant {
-    pub(crate) fn new(pass: Arc<Pass>, digest: KeyDigest, at: Timestamp) -> Self {
-        Self { pass, digest, at }
+    pub(crate) fn new(gate: GateId, pass: Arc<Pass>, digest: KeyDigest, at: Timestamp) -> Self {
+        Self {
+            gate,
+            pass,
+            digest,
+            at,
+        }
+    }
+
+    pub(crate) fn gate(&self) -> GateId {
+        self.gate
     }
 
     /// A grant made by hand, for tests of handlers: whoever calls with `record`'s key at `at`, and
@@ -46,7 +77,7 @@ impl Grant {
         if let Some(standings) = standings {
             pass = pass.with_standings(Arc::new(standings), start);
         }
-        Self::new(Arc::new(pass), digest, at)
+        Self::new(GateId::NONE, Arc::new(pass), digest, at)
     }
 
     pub(crate) fn digest(&self) -> KeyDigest {
@@ -145,10 +176,11 @@ pub(crate) fn has_scope(scopes: &[Scope], scope: &str) -> bool {
 /// one for anonymous callers, or because a module is in shadow mode. With what answers
 /// a handler that asks for a caller all the same.
 #[derive(Clone)]
-pub(crate) struct Nobody(
+pub(crate) struct Nobody {
+    pub(crate) gate: GateId,
     #[cfg_attr(
         not(feature = "axum"),
         expect(dead_code, reason = "read by extractors")
     )]
-    pub(crate) Arc<Answers>,
-);
+    pub(crate) answers: Arc<Answers>,
+}

@@ -41,14 +41,46 @@ pub(crate) fn matched_path(extensions: &Extensions) -> Option<&str> {
     None
 }
 
-/// The URI that the client asked for: that of the request, or the longer one it came in with where
-/// nested routers have cut off what they matched.
+/// The URI by which to judge a request, and whether its path was rewritten behind a router.
 ///
-/// Only an original of which the request's path is the end counts. Where something between router
-/// and layer has rewritten the path, the handler is found by the new one, and so is the rule.
-pub(crate) fn asked_uri<'r>(uri: &'r Uri, extensions: &'r Extensions) -> &'r Uri {
-    let whole = |original: &&Uri| uri.path() == "/" || original.path().ends_with(uri.path());
-    original_uri(extensions).filter(whole).unwrap_or(uri)
+/// It is the one the client sent where nested routers have cut off what they matched. Wherever
+/// anything else has changed the path, the handler is found by the new one, and so is the rule.
+pub(crate) fn asked_uri<'r>(uri: &'r Uri, extensions: &'r Extensions) -> (&'r Uri, bool) {
+    match original_uri(extensions) {
+        Some(original) if is_cut_off(original.path(), uri.path(), extensions) => (original, false),
+        Some(_) => (uri, true),
+        None => (uri, false),
+    }
+}
+
+/// Whether `path` is what nested routers have left of `original`: they tell what they cut off.
+fn is_cut_off(original: &str, path: &str, extensions: &Extensions) -> bool {
+    if original == path {
+        return true;
+    }
+    let Some(nested) = nested_path(extensions) else {
+        return false;
+    };
+    let mut slashes = original.match_indices('/').map(|(at, _)| at);
+    let at = slashes
+        .nth(nested.matches('/').count())
+        .unwrap_or(original.len());
+    match &original[at..] {
+        "" => path == "/",
+        rest => rest == path,
+    }
+}
+
+/// The pattern under which a router is nested, those of the routers around it included.
+#[cfg_attr(
+    not(feature = "axum"),
+    expect(unused_variables, reason = "only axum tells")
+)]
+fn nested_path(extensions: &Extensions) -> Option<&str> {
+    #[cfg(feature = "axum")]
+    return crate::axum::nested_path(extensions);
+    #[cfg(not(feature = "axum"))]
+    None
 }
 
 /// The URI as it came in to the outermost router.

@@ -77,6 +77,11 @@ impl KeyDigest {
         &self.0
     }
 
+    /// The same with every bit turned: a digest that no other text is known to have.
+    pub(crate) fn inverted(self) -> Self {
+        Self(self.0.map(|byte| !byte))
+    }
+
     /// The bytes as four words, for what works faster on words.
     pub(crate) fn words(&self) -> [u64; 4] {
         std::array::from_fn(|i| u64::from_ne_bytes(std::array::from_fn(|j| self.0[i * 8 + j])))

@@ -12,6 +12,7 @@ use crate::{
     credential::Carriers,
     error::BackendError,
     gate::Gate,
+    grant::GateId,
     key_format::{KeyFormats, KeyHasher},
     key_store::{Environment, KeyStore},
     keys::{KeyManager, Parts},
@@ -152,7 +153,7 @@ impl ApiKeyLayer {
         let gate = &self.shared.gate;
         let lookup = Arc::clone(&gate.lookup);
         KeyManager::from_parts(Parts {
-            store: Arc::clone(&lookup.store),
+            store: lookup.store_for_changes(),
             ledger: Arc::clone(&lookup.ledger),
             clock: Arc::clone(&lookup.clock),
             formats: gate.formats.clone(),
@@ -423,6 +424,7 @@ impl ApiKeyLayerBuilder {
             keeps_credential: self.keeps_credential,
             maintenance: maintenance::Schedule::new(self.maintenance),
             gate: Gate {
+                id: GateId::new(),
                 lookup: Arc::new(Lookup::new(
                     self.store,
                     self.ledger,
@@ -430,7 +432,7 @@ impl ApiKeyLayerBuilder {
                     self.clock,
                     self.limits,
                 )),
-                uses: Uses::default(),
+                uses: Uses::new(),
                 map: self.map,
                 limiter: self.limiter,
                 carriers,

@@ -124,6 +124,7 @@ mod maintenance;
 mod memory;
 mod module_map;
 mod name;
+mod noted_store;
 pub mod observe;
 mod pass;
 mod path;

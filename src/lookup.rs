@@ -22,6 +22,7 @@ use crate::{
     intern::Interner,
     key_store::{KeyDigest, KeyRecord, KeyStore},
     license_ledger::{LicenseLedger, Standings},
+    noted_store::NotedStore,
     observe::{self, Backend},
     pass::{Pass, Rights, State, micros},
     token::{TokenError, TokenVerifier},
@@ -44,10 +45,14 @@ pub(crate) struct Lookup {
     pub(crate) verifier: Option<Arc<dyn TokenVerifier>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cache: Cache,
-    store_changes: Option<Changes>,
+    /// What the store tells of changes; of a silent one, what the layer's own manager does.
+    store_changes: Changes,
+    /// Whether the store tells of every change, so that no age matters.
+    store_tells: bool,
     ledger_changes: Changes,
-    /// Monotonic microseconds of the last answer of a store without `changes`.
-    last_answer: AtomicU64,
+    /// Monotonic microseconds until which a silent store that failed is not asked again about what
+    /// is still known.
+    spared_until: AtomicU64,
     rights: Interner<Rights>,
     standings: Interner<Standings>,
     finds: Flights<KeyDigest, Found>,
@@ -98,9 +103,10 @@ impl Lookup {
     ) -> Self {
         let turns = Arc::new(Semaphore::new(limits.lookups_at_once));
         Self {
-            store_changes: store.changes().cloned(),
+            store_tells: store.changes().is_some(),
+            store_changes: store.changes().cloned().unwrap_or_default(),
             ledger_changes: ledger.changes().clone(),
-            last_answer: AtomicU64::new(NO_ANSWER),
+            spared_until: AtomicU64::new(0),
             // Unknown texts are smaller and come in floods; a quarter keeps the usual suspects.
             cache: Cache::new(limits.cache_capacity, (limits.cache_capacity / 4).max(1)),
             rights: Interner::new(),
@@ -120,10 +126,8 @@ impl Lookup {
         match self.cache.pass(digest) {
             Some(pass) if self.is_current(&pass, now) => Recalled::Current(pass),
             Some(pass) => Recalled::Unknown(Some(pass)),
-            None if self
-                .cache
-                .is_absent(digest, self.store_changes.as_ref(), now)
-                && self.store_is_in_touch(now) =>
+            None if self.store_is_in_touch(now)
+                && self.cache.is_absent(digest, &self.store_changes, now) =>
             {
                 Recalled::Absent
             }
@@ -135,13 +139,31 @@ impl Lookup {
         if pass.state() == State::Token {
             return pass.is_fresh(now);
         }
-        match &self.store_changes {
-            None => pass.is_fresh(now),
-            Some(changes) => {
-                changes.slot_is_current(pass.slot(), pass.key_stamp())
-                    && changes.in_touch(now.monotonic, self.limits.max_staleness)
-            }
-        }
+        self.store_changes
+            .slot_is_current(pass.slot(), pass.key_stamp())
+            && self.store_is_in_touch(now)
+            && (self.store_tells || pass.is_fresh(now) || self.is_spared(pass, now))
+    }
+
+    /// Whether a silent store has just failed, and is not to be asked by every request.
+    fn is_spared(&self, pass: &Pass, now: Now) -> bool {
+        micros(now.monotonic) < self.spared_until.load(Ordering::Acquire)
+            && self.may_outlive_outage(pass, now)
+    }
+
+    /// Whether what a silent store said of a key may still be used while the store is away: it said
+    /// it at most `max_staleness` ago, and nothing has changed it since, as far as is known here.
+    fn may_outlive_outage(&self, pass: &Pass, now: Now) -> bool {
+        let grace = self
+            .limits
+            .max_staleness
+            .saturating_sub(self.limits.cache_ttl);
+        !self.store_tells
+            && pass.state() != State::Token
+            && self
+                .store_changes
+                .slot_is_current(pass.slot(), pass.key_stamp())
+            && micros(now.monotonic) <= pass.fresh_until().saturating_add(micros(grace))
     }
 
     /// Whether a verifier takes a text for one of its tokens.
@@ -163,8 +185,25 @@ impl Lookup {
     }
 
     fn store_is_in_touch(&self, now: Now) -> bool {
-        let changes = self.store_changes.as_ref();
-        changes.is_none_or(|c| c.in_touch(now.monotonic, self.limits.max_staleness))
+        self.store_changes
+            .in_touch(now.monotonic, self.limits.max_staleness)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The store for those who change it: what is changed through it is in force here at once, also
+    /// where the store itself cannot tell.
+    pub(crate) fn store_for_changes(&self) -> Arc<dyn KeyStore> {
+        let store = Arc::clone(&self.store);
+        if self.store_tells {
+            return store;
+        }
+        Arc::new(NotedStore {
+            store,
+            changes: self.store_changes.clone(),
+        })
     }
 
     /// What the ledger said of the credential's holder, if nothing says that it is out of date.
@@ -183,11 +222,7 @@ impl Lookup {
         source: Source,
         known: Option<Arc<Pass>>,
     ) -> Found {
-        let stamp = || {
-            self.store_changes
-                .as_ref()
-                .map_or(Stamp::START, Changes::stamp)
-        };
+        let stamp = || self.store_changes.stamp();
         let asked = match source {
             Source::Store => Backend::KeyStore,
             Source::Verifier(_) => Backend::Verifier,
@@ -206,40 +241,31 @@ impl Lookup {
             observe::lookup_failed(asked, failure);
             Found::Unavailable
         });
-        match found {
-            Found::Unavailable if self.may_outlive_outage(known.as_deref()) => {
-                let pass = known.expect("an outage is outlived by what is known only");
-                // Not every request of an outage waits for the store's time limit.
-                let again = micros((self.clock.now().monotonic).saturating_add(ASK_AGAIN));
-                let pass = Arc::new(pass.with_fresh_until(again));
-                self.cache.keep(digest, Arc::clone(&pass));
-                Found::Pass(pass)
+        let now = self.clock.now();
+        match (found, known) {
+            (Found::Unavailable, Some(known)) if self.may_outlive_outage(&known, now) => {
+                let until = micros(now.monotonic.saturating_add(ASK_AGAIN));
+                self.spared_until.store(until, Ordering::Release);
+                Found::Pass(known)
             }
-            found => found,
+            (found, _) => found,
         }
     }
 
-    /// A store that cannot tell of changes was asked because the time to live is over: while it is
-    /// away, what it said last is used until `max_staleness` after its last answer.
-    fn may_outlive_outage(&self, known: Option<&Pass>) -> bool {
-        let answered = self.last_answer.load(Ordering::Acquire);
-        let until = answered.saturating_add(micros(self.limits.max_staleness));
-        known.is_some_and(|pass| pass.state() != State::Token)
-            && self.store_changes.is_none()
-            && answered != NO_ANSWER
-            && micros(self.clock.now().monotonic) <= until
-    }
-
     async fn find_key(&self, digest: KeyDigest, known: Option<Arc<Pass>>, stamp: Stamp) -> Found {
-        let answer = self.store.find(&digest).await;
-        let now = self.clock.now().monotonic;
-        // With `changes` a stamp decides, not an age.
-        let fresh_until = match &self.store_changes {
-            Some(_) => u64::MAX,
-            None => micros(now.saturating_add(self.limits.cache_ttl)),
+        // Its age counts from before it was read.
+        let fresh_until = match self.store_tells {
+            true => u64::MAX,
+            false => micros(
+                self.clock
+                    .now()
+                    .monotonic
+                    .saturating_add(self.limits.cache_ttl),
+            ),
         };
+        let answer = self.store.find(&digest).await;
         if answer.is_ok() {
-            self.last_answer.store(micros(now), Ordering::Release);
+            self.spared_until.store(0, Ordering::Release);
         }
         match answer {
             Ok(Some(record)) => {
@@ -265,6 +291,12 @@ impl Lookup {
             return Found::Denied(DenialCode::InvalidKey);
         };
         match verifier.verify(token, self.clock.now()).await {
+            // A user who could be taken for a key would get its modules and seats.
+            Ok(principal) if principal.holder.key_id().is_some() => {
+                let error = "a token's holder looks like a key id";
+                observe::backend_failed(Backend::Verifier, &BackendError::unavailable(error));
+                Found::Unavailable
+            }
             Ok(principal) => {
                 let keep_for = principal.keep_for;
                 let fresh_until = micros(self.clock.now().monotonic.saturating_add(keep_for));
@@ -344,5 +376,4 @@ impl fmt::Debug for Lookup {
     }
 }
 
-const NO_ANSWER: u64 = u64::MAX;
 const ASK_AGAIN: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -62,7 +62,7 @@ impl Schedule {
 }
 
 impl Shared {
-    /// Starts the task, once, where a runtime is there to run it.
+    /// Starts the task where none is running and a runtime is there to run it.
     pub(crate) fn start_maintenance(self: &Arc<Self>) {
         if self.maintenance.started.load(Ordering::Relaxed) {
             return;
@@ -73,34 +73,57 @@ impl Shared {
         if self.maintenance.started.swap(true, Ordering::Relaxed) {
             return;
         }
-        let shared = Arc::downgrade(self);
+        let running = Running(Arc::downgrade(self));
         runtime.spawn(async move {
             loop {
                 tokio::time::sleep(EVERY).await;
-                let Some(shared) = shared.upgrade() else {
+                let Some(shared) = running.0.upgrade() else {
                     return;
                 };
-                // Noted where it failed; the next round tries again.
-                let _ = shared.maintain().await;
+                // Each in a task of its own, so that one that panics or hangs in a backend holds up
+                // neither the other nor the next round.
+                let other = Arc::clone(&shared);
+                let mut tick = tokio::spawn(async move { shared.tick().await });
+                let mut write = tokio::spawn(async move { other.write_due().await });
+                for task in [&mut tick, &mut write] {
+                    if tokio::time::timeout(LONGEST, &mut *task).await.is_err() {
+                        task.abort();
+                    }
+                }
             }
         });
     }
 
+    /// What the task does in each round; all of it is tried.
     pub(crate) async fn maintain(&self) -> Result<(), BackendError> {
-        let lookup = &self.gate.lookup;
-        let ticked = match lookup.ledger.apply(Operation::Tick, &Actor::system()).await {
+        let ticked = self.tick().await;
+        ticked.and(self.write_due().await)
+    }
+
+    async fn tick(&self) -> Result<(), BackendError> {
+        match self
+            .gate
+            .lookup
+            .ledger
+            .apply(Operation::Tick, &Actor::system())
+            .await
+        {
             Ok(_) | Err(BackendError::ReadOnly) => Ok(()),
             Err(error) => {
                 observe::maintenance_failed("tick", &error);
                 Err(error)
             }
-        };
-        let written = if self.maintenance.is_due(lookup.clock.now().monotonic) {
-            self.flush().await
-        } else {
-            Ok(())
-        };
-        ticked.and(written)
+        }
+    }
+
+    async fn write_due(&self) -> Result<(), BackendError> {
+        match self
+            .maintenance
+            .is_due(self.gate.lookup.clock.now().monotonic)
+        {
+            true => self.flush().await,
+            false => Ok(()),
+        }
     }
 
     pub(crate) async fn flush(&self) -> Result<(), BackendError> {
@@ -114,4 +137,17 @@ impl Shared {
     }
 }
 
+/// The task while it runs. Where its runtime ends before the layer does, the next request that asks
+/// a backend starts another one.
+struct Running(Weak<Shared>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.maintenance.started.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
 const EVERY: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(30);

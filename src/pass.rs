@@ -185,19 +185,6 @@ impl Pass {
         }
     }
 
-    /// The same key part, which may be used until `fresh_until` although nobody could be asked.
-    pub(crate) fn with_fresh_until(&self, fresh_until: u64) -> Self {
-        Self {
-            label: self.label.clone(),
-            rights: Arc::clone(&self.rights),
-            standings: self.standings.clone(),
-            last_used: AtomicI64::new(self.last_used.load(Ordering::Relaxed)),
-            unwritten: AtomicBool::new(false),
-            fresh_until,
-            ..*self
-        }
-    }
-
     /// A key's public id or `issuer|subject`.
     pub(crate) fn principal(&self) -> &str {
         &self.label[..usize::from(self.principal_len)]
@@ -252,6 +239,11 @@ impl Pass {
         self.fresh_until == u64::MAX || micros(now.monotonic) < self.fresh_until
     }
 
+    /// Monotonic microseconds of the end of its time to live.
+    pub(crate) fn fresh_until(&self) -> u64 {
+        self.fresh_until
+    }
+
     /// The last authenticated request that came through this layer or had been written before.
     pub(crate) fn last_used(&self) -> Option<Timestamp> {
         let micros = self.last_used.load(Ordering::Relaxed);
@@ -271,6 +263,12 @@ impl Pass {
     /// Marks it as waiting to be written, and answers whether it was not.
     pub(crate) fn requeue(&self) -> bool {
         !self.unwritten.swap(true, Ordering::AcqRel)
+    }
+
+    /// Takes over when `other`, of the same key, was used.
+    pub(crate) fn raise_last_used(&self, other: &Self) {
+        self.last_used
+            .fetch_max(other.last_used.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Begins a writing: later requests are noted for the next one.

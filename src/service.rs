@@ -7,15 +7,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{Extensions, HeaderValue, Request, Response};
 use tower_service::Service;
 
 use crate::{
-    answers::{self, RefusedRequest, grpc_content_type},
+    answers::{self, RefusedRequest},
     body::ResponseBody,
     future::ResponseFuture,
     gate::{Decision, Incoming, Step},
-    grant::Nobody,
+    grant::{Grant, Nobody},
     host,
     layer::Shared,
     require::Guard,
@@ -121,37 +121,39 @@ impl Shared {
             Decision::Granted(grant) => {
                 self.hide_credential(request);
                 request.extensions_mut().insert(grant);
-                Admission::Passes(self.after(request.headers(), true))
+                Admission::Passes(self.after(true))
             }
             Decision::Anonymous => {
-                request
-                    .extensions_mut()
-                    .insert(Nobody(Arc::clone(&self.answers)));
-                Admission::Passes(self.after(request.headers(), false))
+                self.mark_nobody(request.extensions_mut());
+                Admission::Passes(self.after(false))
             }
             Decision::Public => {
                 self.gate.carriers.mark_sensitive(request.headers_mut());
-                request
-                    .extensions_mut()
-                    .insert(Nobody(Arc::clone(&self.answers)));
+                self.mark_nobody(request.extensions_mut());
                 Admission::Passes(After::default())
             }
             Decision::Cleared(grant) => {
                 request.extensions_mut().insert(grant);
                 Admission::Passes(After::default())
             }
-            Decision::Shadowed(denial, grant) => {
+            Decision::Shadowed {
+                denial,
+                grant,
+                at_route,
+            } => {
                 self.gate.carriers.mark_sensitive(request.headers_mut());
                 request.extensions_mut().insert(denial);
+                let private = grant.is_some();
                 match grant {
                     Some(grant) => drop(request.extensions_mut().insert(grant)),
-                    None => drop(
-                        request
-                            .extensions_mut()
-                            .insert(Nobody(Arc::clone(&self.answers))),
-                    ),
+                    None => self.mark_nobody(request.extensions_mut()),
                 }
-                Admission::Passes(After::default())
+                // Around the guard of a single route the layer itself sees to the answer.
+                Admission::Passes(if at_route {
+                    After::default()
+                } else {
+                    self.after(private)
+                })
             }
             Decision::Refused(denial) => {
                 Admission::Ends(self.answers.answer(denial, RefusedRequest::new(request)))
@@ -160,15 +162,22 @@ impl Shared {
         }
     }
 
-    /// What keeps the answer out of caches for others: nothing for gRPC, which has none and whose
-    /// clients read no `Vary`.
-    fn after(&self, request: &HeaderMap, private: bool) -> After {
-        if !self.cache_headers || grpc_content_type(request).is_some() {
-            return After::default();
-        }
+    /// Says that this layer let the request pass without a caller, whatever another one said before.
+    fn mark_nobody(&self, extensions: &mut Extensions) {
+        extensions.remove::<Grant>();
+        let answers = Arc::clone(&self.answers);
+        extensions.insert(Nobody {
+            gate: self.gate.id,
+            answers,
+        });
+    }
+
+    /// What keeps the answer out of caches for others.
+    fn after(&self, private: bool) -> After {
+        let on = self.cache_headers;
         After {
-            vary: self.vary.clone(),
-            private,
+            vary: self.vary.clone().filter(|_| on),
+            private: private && on,
         }
     }
 

@@ -1,8 +1,9 @@
 //! When keys were last used: noted on the request, written behind it.
 
 use std::{
-    mem,
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashSet,
+    hash::{Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
@@ -13,73 +14,135 @@ use crate::{
     pass::{Pass, State},
 };
 
-/// The keys used since the last writing, each once.
-#[derive(Debug, Default)]
+/// The keys used since they were last written, each once.
+///
+/// A key takes its shard's lock on its first use after a writing only; the others move its time.
+#[derive(Debug)]
 pub(crate) struct Uses {
-    unwritten: Mutex<Vec<Arc<Pass>>>,
+    shards: [Mutex<HashSet<OfKey>>; SHARDS],
+    /// One writing at a time: who flushes waits for the one under way.
+    writing: tokio::sync::Mutex<()>,
 }
 
+/// A pass that stands for its key, whatever else was read of it since.
+#[derive(Debug)]
+struct OfKey(Arc<Pass>);
+
 impl Uses {
-    /// Notes an authenticated request. The first one since the last writing queues the key; the
-    /// others only move its time.
-    pub(crate) fn note(&self, pass: &Arc<Pass>, now: Timestamp) {
-        if pass.used(now) && pass.state() != State::Token {
-            self.lock().push(Arc::clone(pass));
+    pub(crate) fn new() -> Self {
+        Self {
+            shards: Default::default(),
+            writing: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// Writes what was noted, each key once, in batches. What could not be written waits for the
-    /// next time; a read-only store is asked once and its uses are dropped.
+    /// Notes an authenticated request.
+    pub(crate) fn note(&self, pass: &Arc<Pass>, now: Timestamp) {
+        if pass.used(now) && pass.state() != State::Token {
+            self.queue(Arc::clone(pass));
+        }
+    }
+
+    fn queue(&self, pass: Arc<Pass>) {
+        let mut shard = self.shard(pass.slot().index());
+        if let Some(OfKey(other)) = shard.take(&OfKey(Arc::clone(&pass)))
+            && !Arc::ptr_eq(&other, &pass)
+        {
+            // What was read of the key before, or its other text: it goes on by itself.
+            pass.raise_last_used(&other);
+            other.begin_writing();
+        }
+        shard.insert(OfKey(pass));
+    }
+
+    /// Writes what was noted until now, in batches. What could not be written, also because this
+    /// future was dropped, waits for the next time; what a read-only store cannot keep is dropped.
     pub(crate) async fn write(&self, store: &dyn KeyStore) -> Result<(), BackendError> {
-        let mut waiting = mem::take(&mut *self.lock());
-        // A key can stand here twice, where it was read again in the meantime.
-        waiting.sort_by(|a, b| a.principal().cmp(b.principal()));
-        while !waiting.is_empty() {
-            let batch = take_keys(&mut waiting, BATCH);
-            let mut uses: Vec<(KeyId, Timestamp)> = Vec::with_capacity(batch.len());
-            for pass in &batch {
-                // Begun before the time is read: a use that comes in between is queued again.
-                pass.begin_writing();
-                let Some((id, at)) = KeyId::new(pass.principal()).ok().zip(pass.last_used()) else {
-                    continue;
+        let _writing = self.writing.lock().await;
+        for shard in 0..SHARDS {
+            // Keys that are used meanwhile come back: those that are there now are enough.
+            let mut left = self.shard(shard).len();
+            while left > 0 {
+                let mut batch = Batch {
+                    uses: self,
+                    passes: self.take(shard, left.min(BATCH)),
                 };
-                match uses.last_mut() {
-                    Some((last, last_at)) if *last == id => *last_at = at.max(*last_at),
-                    _ => uses.push((id, at)),
-                }
-            }
-            match store.record_last_used(&uses).await {
-                Ok(()) => observe::last_used_written(uses.len()),
-                Err(BackendError::ReadOnly) => return Err(BackendError::ReadOnly),
-                Err(error) => {
-                    let mut unwritten = self.lock();
-                    for pass in batch.into_iter().chain(waiting) {
-                        // Not queued again by a request in the meantime.
-                        if pass.requeue() {
-                            unwritten.push(pass);
-                        }
+                left = left.saturating_sub(batch.passes.len().max(1));
+                let written: Vec<(KeyId, Timestamp)> = batch
+                    .passes
+                    .iter()
+                    .filter_map(|pass| {
+                        // Before the time is read: a use in between is queued again.
+                        pass.begin_writing();
+                        Some((KeyId::new(pass.principal()).ok()?, pass.last_used()?))
+                    })
+                    .collect();
+                match store.record_last_used(&written).await {
+                    Err(error @ BackendError::ReadOnly) => {
+                        batch.passes.clear();
+                        self.forget();
+                        return Err(error);
                     }
-                    return Err(error);
+                    answer => answer?,
                 }
+                batch.passes.clear();
+                observe::last_used_written(written.len());
             }
         }
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Pass>>> {
-        self.unwritten
+    fn take(&self, shard: usize, most: usize) -> Vec<Arc<Pass>> {
+        let mut shard = self.shard(shard);
+        let all = shard.extract_if(|_| true);
+        all.take(most).map(|OfKey(pass)| pass).collect()
+    }
+
+    fn forget(&self) {
+        for shard in 0..SHARDS {
+            for OfKey(pass) in self.shard(shard).drain() {
+                pass.begin_writing();
+            }
+        }
+    }
+
+    fn shard(&self, index: usize) -> MutexGuard<'_, HashSet<OfKey>> {
+        self.shards[index % SHARDS]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The last of `waiting`, which is in order: about `most`, and never only a part of one key's.
-fn take_keys(waiting: &mut Vec<Arc<Pass>>, most: usize) -> Vec<Arc<Pass>> {
-    let mut from = waiting.len().saturating_sub(most);
-    while from > 0 && waiting[from - 1].principal() == waiting[from].principal() {
-        from -= 1;
-    }
-    waiting.split_off(from)
+/// Passes on their way to the store: back into the queue unless they arrive.
+struct Batch<'u> {
+    uses: &'u Uses,
+    passes: Vec<Arc<Pass>>,
 }
 
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        for pass in self.passes.drain(..) {
+            // Not where a request has queued it meanwhile.
+            if pass.requeue() {
+                self.uses.queue(pass);
+            }
+        }
+    }
+}
+
+impl PartialEq for OfKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.principal() == other.0.principal()
+    }
+}
+
+impl Eq for OfKey {}
+
+impl Hash for OfKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.principal().hash(state);
+    }
+}
+
+const SHARDS: usize = 16;
 const BATCH: usize = 1_000;

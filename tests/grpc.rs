@@ -94,7 +94,7 @@ async fn the_message_is_the_seeds_text() {
 }
 
 #[tokio::test]
-async fn a_granted_call_gets_no_headers_of_http_caches() {
+async fn a_granted_call_is_kept_out_of_shared_caches_too() {
     let world = World::new().await;
     let key = world.key(&["launcher"]).await;
     let request = call("application/grpc").header("x-api-key", key.text.expose());
@@ -102,7 +102,8 @@ async fn a_granted_call_gets_no_headers_of_http_caches() {
         .send(request.body(Body::default()).expect("valid"))
         .await;
     answer.granted();
-    assert!(answer.headers.is_empty());
+    assert_eq!(answer.headers["cache-control"], "private");
+    assert!(answer.headers.contains_key("vary"), "a content type is the client's to choose");
 }
 
 #[cfg(feature = "tonic")]

@@ -23,11 +23,20 @@ impl Gate {
         request: Incoming<'_>,
         now: Now,
     ) -> Step {
-        let Some(grant) = request.extensions.get::<Grant>() else {
-            let missing = || Denial::new(DenialCode::MissingCredential);
-            let passed = request.extensions.get::<Nobody>();
-            let refuse = |_| self.refuse_at_route(missing(), needs, None, now.wall);
-            return passed.map_or(Decision::NotGated, refuse).into();
+        // What another layer let pass is not what this guard's layer let pass.
+        let grant = request
+            .extensions
+            .get::<Grant>()
+            .filter(|grant| grant.gate() == self.id);
+        let Some(grant) = grant else {
+            return match request.extensions.get::<Nobody>() {
+                Some(nobody) if nobody.gate == self.id => {
+                    let denial = DenialCode::MissingCredential.into();
+                    self.refuse_at_route(denial, needs, None, now.wall)
+                }
+                _ => Decision::NotGated,
+            }
+            .into();
         };
         let pass = Arc::clone(grant.pass());
         let caller = Caller {
@@ -60,7 +69,7 @@ impl Gate {
         if let Some(pass) = judged {
             caller.pass = pass;
             match check(&caller.pass, needs, caller.pass.standings(), now) {
-                Judgement::Cleared => return Decision::Cleared(caller.into_grant(now)),
+                Judgement::Cleared => return Decision::Cleared(self.grant(&caller, now)),
                 Judgement::Refused(denial) => {
                     return self.refuse_at_route(denial, needs, Some(&caller), now);
                 }
@@ -82,7 +91,12 @@ impl Gate {
         let principal = caller.map(|caller| caller.pass.principal());
         if self.is_shadowed(Some(needs)) {
             observe::shadowed_at_route(&denial, principal);
-            return Decision::Shadowed(denial, caller.map(|caller| caller.grant(now)));
+            let grant = caller.map(|caller| self.grant(caller, now));
+            return Decision::Shadowed {
+                denial,
+                grant,
+                at_route: true,
+            };
         }
         observe::refused_at_route(&denial, principal);
         Decision::Refused(denial)
