@@ -7,13 +7,10 @@
 use std::{error::Error, net::SocketAddr};
 
 use axum::{
-    Router, ServiceExt,
-    body::Body,
-    extract::Request,
-    response::Response,
+    Router,
     routing::{get, post},
 };
-use tower::ServiceBuilder;
+use tower::Layer;
 use tower_api_key::{
     Actor, ApiKeyLayer, Grant, License, LicenseId, MemoryKeyStore, MemoryLedger, Module, NewKey,
     RequireModule, RequireScopes, RouteModules, Rule, Scope, Seats,
@@ -47,16 +44,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/greeting", get(greeting))
         .route("/health", get(async || "ok"));
 
-    // Around the finished app, so that nothing is served that the map does not know. With
+    // Around the finished app, so that nothing is served that the map does not know: with
     // `app.layer(layer)` a route that is added below that line, a merged router, and a fallback
-    // would each be served to everyone.
-    let guarded = ServiceBuilder::new()
-        .map_response(|response: Response<_>| response.map(Body::new))
-        .layer(layer.clone())
-        .service(app);
+    // would each be served to everyone. The outer router is to have no routes of its own.
+    let guarded = Router::new().fallback_service(layer.layer(app));
 
     // The peer's address lets keys with allowed addresses be used at all.
-    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(guarded);
+    let service = guarded.into_make_service_with_connect_info::<SocketAddr>();
     let stopped = async {
         // Without a signal handler the signal ends the process, which is as well.
         let _ = tokio::signal::ctrl_c().await;

@@ -3,9 +3,12 @@
 
 use std::{
     collections::BTreeMap,
+    fs::{self, File},
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::TcpStream,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -15,6 +18,7 @@ const ENGINES: &str = "/api/rest/v1/engines";
 
 /// A running hub; it is ended when this is dropped.
 struct Hub {
+    log: PathBuf,
     /// `cargo run` becomes the example, so this is the example.
     process: Child,
     output: BufReader<ChildStdout>,
@@ -47,13 +51,22 @@ impl Hub {
     }
 
     fn run(command: &mut Command) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("hub-{}.log", COUNT.fetch_add(1, Ordering::Relaxed));
+        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        command.stderr(File::create(&log).expect("a file"));
         let mut process = command.spawn().expect("cargo");
         let mut output = BufReader::new(process.stdout.take().expect("a pipe"));
         let (mut address, mut keys, mut line) = (None, BTreeMap::new(), String::new());
         while line != "Ctrl-C stops it.\n" {
             line.clear();
             let read = output.read_line(&mut line).expect("text");
-            assert_ne!(read, 0, "it ended before it was ready");
+            assert_ne!(
+                read,
+                0,
+                "it ended before it was ready, see {}",
+                log.display()
+            );
             if let Some((_, rest)) = line.split_once("serving http://") {
                 address = rest.split_once(',').map(|(address, _)| address.to_owned());
             } else if let Some((name, text)) = line
@@ -65,6 +78,7 @@ impl Hub {
         }
         let address = address.expect("an address");
         Self {
+            log,
             process,
             output,
             address,
@@ -392,6 +406,25 @@ fn administrators_key_is_taken_from_the_environment_and_not_repeated() {
         (known.status, &known.body["code"]),
         (403, &json!("insufficient_scope"))
     );
+}
+
+#[test]
+fn refusals_are_logged_without_the_key() {
+    let mut hub = Hub::start();
+    let key = hub.key("Lino");
+    for refused in [
+        hub.get(ENGINES, &[&x_api_key(key)]),
+        hub.get(ENGINES, &[&bearer(key)]),
+        hub.get(&format!("{ENGINES}?api_key={key}"), &[]),
+    ] {
+        refused.refused(403, "module_access_missing", NO_MODULE);
+    }
+    hub.terminate();
+    hub.end();
+    let log = fs::read_to_string(&hub.log).expect("a log");
+    assert_eq!(log.matches("request refused").count(), 3, "{log}");
+    let body = hub.key("Lino").rsplit_once('_').expect("a body").1;
+    assert!(!log.contains(body), "{log}");
 }
 
 #[test]

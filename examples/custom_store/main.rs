@@ -8,8 +8,8 @@
 
 use std::{error::Error, path::Path, time::Duration};
 
-use axum::{Router, ServiceExt, body::Body, extract::Request, response::Response, routing::get};
-use tower::ServiceBuilder;
+use axum::{Router, routing::get};
+use tower::Layer;
 use tower_api_key::{
     ApiKeyLayer, Clock, Environment, KeyFormats, KeyHasher, KeyId, KeyQuery, KeyRecord, KeyStore,
     Module, RouteModules, SystemClock, Unlicensed,
@@ -44,16 +44,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_cache_ttl(Duration::from_secs(1))
         .build()?;
     let app = Router::new().route("/shows", get(async || "granted\n"));
-    let guarded = ServiceBuilder::new()
-        .map_response(|response: Response<_>| response.map(Body::new))
-        .layer(layer.clone())
-        .service(app);
-    let service = ServiceExt::<Request>::into_make_service(guarded);
+    let guarded = Router::new().fallback_service(layer.layer(app));
     let stopped = async {
         // Without a signal handler the signal ends the process, which is as well.
         let _ = tokio::signal::ctrl_c().await;
     };
-    axum::serve(listener, service)
+    axum::serve(listener, guarded)
         .with_graceful_shutdown(stopped)
         .await?;
     layer.flush().await?;
