@@ -176,3 +176,8 @@ pub use require::{RequireModule, RequireScopes};
 pub use service::ApiKeyService;
 pub use token::{Principal, TokenError, TokenVerifier};
 pub use unlicensed::Unlicensed;
+
+/// The README's example compiles; it extracts a `Grant`.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;
