@@ -11,13 +11,13 @@ use zeroize::Zeroizing;
 
 use crate::{
     clock::{Now, Timestamp},
-    credential::{Carrier, Carriers, Presented, Text},
+    credential::{Carrier, Carriers, Presented},
     denial::{Denial, DenialCode},
     error::BackendError,
     flight::Failure,
     grant::{GateId, Grant},
     host,
-    key_format::{KeyFormats, KeyHasher, Verdict},
+    key_format::{KeyFormats, KeyHasher, LONGEST_KEY, Verdict},
     key_store::{Environment, KeyDigest},
     license_ledger::{Module, Standings},
     lookup::{Found, Lookup, Recalled, Source},
@@ -117,6 +117,13 @@ struct Caller {
     pass: Arc<Pass>,
 }
 
+/// Whose a credential is.
+enum Identity {
+    Known(Caller),
+    /// Somebody has to be asked.
+    Unknown(Missing),
+}
+
 impl Gate {
     /// Decides from memory: no await, no box, no lock across calls.
     pub(crate) fn decide_now(&self, request: Incoming<'_>, now: Now) -> Step {
@@ -148,37 +155,18 @@ impl Gate {
             return Decision::Public.into();
         }
         let refuse = |code: DenialCode| self.refuse(code.into(), needs, None, now.wall).into();
-        let (digest, token) = match self.credential(request) {
-            Ok(Some(found)) => found,
+        let caller = match self.identify(request, now) {
+            Ok(Some(Identity::Known(caller))) => caller,
+            Ok(Some(Identity::Unknown(missing))) => return ask(requirement, request, missing),
             Ok(None) if matches!(needs, Some(Requirement::Anonymous { .. })) => {
                 return self.count_now(None, requirement, request, now);
             }
             Ok(None) => return refuse(DenialCode::MissingCredential),
             Err(code) => return refuse(code),
         };
-        let pass = match self.lookup.recall(&digest, now) {
-            Recalled::Current(pass) => pass,
-            Recalled::Absent => return refuse(DenialCode::InvalidKey),
-            Recalled::Unknown(known) => {
-                let source = match token {
-                    Some(token) => Source::Verifier(Zeroizing::new(token.to_vec())),
-                    None => Source::Store,
-                };
-                return ask(
-                    requirement,
-                    request,
-                    Missing::Key {
-                        digest,
-                        source,
-                        known,
-                    },
-                );
-            }
-        };
-        let standings = self.lookup.standings(&pass, now);
+        let standings = self.lookup.standings(&caller.pass, now);
         let address = || host::peer_address(request.extensions);
-        let judgement = self.judge(&pass, needs, standings, address, now.wall);
-        let caller = Caller { digest, pass };
+        let judgement = self.judge(&caller.pass, needs, standings, address, now.wall);
         match judgement {
             Judgement::Cleared => self.count_now(Some(caller), requirement, request, now),
             Judgement::Refused(denial) => {
@@ -239,16 +227,21 @@ impl Gate {
         }
     }
 
-    /// Step 1: which credential, with its text where it is a token; nothing where none was sent.
-    fn credential<'r>(
-        &self,
-        request: Incoming<'r>,
-    ) -> Result<Option<(KeyDigest, Option<Text<'r>>)>, DenialCode> {
+    /// Step 1: whose the credential is, or who has to be asked; nothing where none was sent.
+    fn identify(&self, request: Incoming<'_>, now: Now) -> Result<Option<Identity>, DenialCode> {
         let (carrier, text) = match self.carriers.read(request.headers, request.uri.query()) {
             Presented::Nothing => return Ok(None),
             Presented::Many => return Err(DenialCode::MultipleCredentials),
             Presented::One { carrier, text } => (carrier, text),
         };
+        // A key that is remembered was well-formed when it was read: its form is looked at only
+        // where it is not.
+        let digest = (text.len() <= LONGEST_KEY).then(|| self.hasher.digest(&text));
+        if let Some(digest) = digest
+            && let Some(pass) = self.lookup.current(&digest, now)
+        {
+            return Ok(Some(Identity::Known(Caller { digest, pass })));
+        }
         let verdict = self.formats.verdict(&text);
         let is_token = verdict != Verdict::WellFormed
             && carrier == Carrier::Bearer
@@ -259,10 +252,24 @@ impl Gate {
         if verdict == Verdict::Malformed && !is_token {
             return Err(DenialCode::InvalidKey);
         }
-        let digest = self.hasher.digest(&text);
+        let digest = digest.unwrap_or_else(|| self.hasher.digest(&text));
         // A key and a token of the same text are two credentials.
         let digest = if is_token { digest.inverted() } else { digest };
-        Ok(Some((digest, is_token.then_some(text))))
+        Ok(Some(match self.lookup.recall(&digest, now) {
+            Recalled::Current(pass) => Identity::Known(Caller { digest, pass }),
+            Recalled::Absent => return Err(DenialCode::InvalidKey),
+            Recalled::Unknown(known) => {
+                let source = match is_token {
+                    true => Source::Verifier(Zeroizing::new(text.to_vec())),
+                    false => Source::Store,
+                };
+                Identity::Unknown(Missing::Key {
+                    digest,
+                    source,
+                    known,
+                })
+            }
+        }))
     }
 
     /// Steps 2 to 5: what is known of the caller, against what the route asks for.

@@ -15,6 +15,7 @@ use crate::{
     intern::Interner,
     key_store::{Environment, KeyDigest, KeyId, KeyRecord, Scope, Tier},
     license_ledger::{Holder, Module, Standings, Status},
+    name,
     pass::{Pass, State},
 };
 
@@ -167,9 +168,7 @@ impl fmt::Debug for Grant {
 
 /// Whether `scope` is among `scopes`, which are in order.
 pub(crate) fn has_scope(scopes: &[Scope], scope: &str) -> bool {
-    scopes
-        .binary_search_by(|known| known.as_str().cmp(scope))
-        .is_ok()
+    name::find(scopes, scope, Scope::as_str).is_some()
 }
 
 /// Among a request's extensions where the layer let it pass without a caller: on a public route, on

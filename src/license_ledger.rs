@@ -10,7 +10,11 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    changes::Changes, clock::Timestamp, error::BackendError, key_store::KeyId, name::name_type,
+    changes::Changes,
+    clock::Timestamp,
+    error::BackendError,
+    key_store::KeyId,
+    name::{self, name_type},
 };
 
 name_type! {
@@ -564,11 +568,8 @@ impl Standings {
 
     /// What the ledger knows of `module`; nothing where it is not assigned.
     pub fn standing(&self, module: &Module) -> Option<&Standing> {
-        let at = self
-            .modules
-            .binary_search_by(|(known, _)| known.cmp(module))
-            .ok()?;
-        Some(&self.modules[at].1)
+        let found = name::find(&self.modules, module.as_str(), |(known, _)| known.as_str())?;
+        Some(&found.1)
     }
 
     /// The status of `module` at `now`: a pure function, so the answer changes at the very instant

@@ -122,6 +122,13 @@ impl Lookup {
     }
 
     /// What is remembered of the credential, if nothing says that it is out of date.
+    pub(crate) fn current(&self, digest: &KeyDigest, now: Now) -> Option<Arc<Pass>> {
+        self.cache
+            .pass(digest)
+            .filter(|pass| self.is_current(pass, now))
+    }
+
+    /// All that is known of the credential without asking anybody.
     pub(crate) fn recall(&self, digest: &KeyDigest, now: Now) -> Recalled {
         match self.cache.pass(digest) {
             Some(pass) if self.is_current(&pass, now) => Recalled::Current(pass),

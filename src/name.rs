@@ -122,6 +122,22 @@ macro_rules! name_type {
 }
 pub(crate) use name_type;
 
+/// The one with this name among `items`, which are in order of their names.
+pub(crate) fn find<'a, T>(
+    items: &'a [T],
+    name: &str,
+    name_of: impl Fn(&T) -> &str,
+) -> Option<&'a T> {
+    // Most lists are short, and those are searched faster from the front than by halves.
+    if items.len() <= 16 {
+        return items.iter().find(|item| name_of(item) == name);
+    }
+    let found = items
+        .binary_search_by(|item| name_of(item).cmp(name))
+        .ok()?;
+    Some(&items[found])
+}
+
 /// Visible ASCII (`!` to `~`), at least one and at most `most` bytes.
 pub(crate) fn visible_ascii(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
@@ -136,4 +152,23 @@ pub(crate) fn unreserved(text: &str, most: usize) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_in_short_and_long_lists() {
+        for count in [0, 1, 3, 16, 17, 100] {
+            let mut names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
+            names.sort();
+            for name in &names {
+                assert_eq!(find(&names, name, String::as_str), Some(name), "of {count}");
+            }
+            for absent in ["", "n", "n100", "o"] {
+                assert_eq!(find(&names, absent, String::as_str), None, "of {count}");
+            }
+        }
+    }
 }

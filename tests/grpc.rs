@@ -103,7 +103,10 @@ async fn a_granted_call_is_kept_out_of_shared_caches_too() {
         .await;
     answer.granted();
     assert_eq!(answer.headers["cache-control"], "private");
-    assert!(answer.headers.contains_key("vary"), "a content type is the client's to choose");
+    assert!(
+        answer.headers.contains_key("vary"),
+        "a content type is the client's to choose"
+    );
 }
 
 #[cfg(feature = "tonic")]

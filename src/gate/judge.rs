@@ -59,70 +59,78 @@ pub(crate) fn check(
             let Some(standings) = standings else {
                 return Judgement::NeedsStandings;
             };
-            check_assigned(modules, standings)
-                .and_then(|()| check_scopes(scopes, &pass.rights().scopes))
-                .and_then(|()| check_licenses(modules, standings, now))
+            check_modules(modules, standings, now, || {
+                check_scopes(scopes, &pass.rights().scopes)
+            })
         }
         other => check_scopes(other.scopes(), &pass.rights().scopes),
     };
     outcome.map_or_else(Judgement::Refused, |()| Judgement::Cleared)
 }
 
-/// Step 4, first half: which modules the key is assigned.
-fn check_assigned(modules: &Modules, standings: &Standings) -> Result<(), Denial> {
-    let assigned = |module: &Module| standings.standing(module).is_some();
-    let missing = match modules {
-        Modules::One(module) => (!assigned(module)).then_some(module),
-        Modules::All(modules) => modules.iter().find(|module| !assigned(module)),
-        Modules::Any(modules) if modules.iter().any(assigned) => None,
-        Modules::Any(modules) => modules.first(),
+/// Steps 4 and 5: which modules the key is assigned, then its scopes, then whether the licenses of
+/// the modules are reserved.
+fn check_modules(
+    modules: &Modules,
+    standings: &Standings,
+    now: Timestamp,
+    check_scopes: impl FnOnce() -> Result<(), Denial>,
+) -> Result<(), Denial> {
+    let standing = |module| match standings.standing(module) {
+        Some(standing) => Ok(standing),
+        None => Err(missing(module)),
     };
-    match missing {
-        Some(module) => Err(Denial::new(DenialCode::ModuleAccessMissing).with_module(module)),
-        None => Ok(()),
-    }
-}
-
-/// Step 4, second half: whether the key has every scope that is asked for.
-fn check_scopes(required: &[Scope], granted: &[Scope]) -> Result<(), Denial> {
-    if required
-        .iter()
-        .all(|scope| has_scope(granted, scope.as_str()))
-    {
-        return Ok(());
-    }
-    let lacking = |scope: &&Scope| !has_scope(granted, scope.as_str());
-    let missing = required.iter().filter(lacking).cloned().collect();
-    Err(Denial::new(DenialCode::InsufficientScope).with_scopes(required, missing))
-}
-
-/// Step 5: whether the licenses of the modules are reserved.
-fn check_licenses(modules: &Modules, standings: &Standings, now: Timestamp) -> Result<(), Denial> {
-    let check = |module: &Module| check_license(module, standings, now);
+    let license = |module, standing| check_license(module, standing, standings, now);
     match modules {
-        Modules::One(module) => check(module),
-        Modules::All(modules) => modules.iter().try_for_each(check),
-        Modules::Any(modules) => {
-            let assigned = modules
+        // The usual case looks its module up once.
+        Modules::One(module) => {
+            let standing = standing(module)?;
+            check_scopes()?;
+            license(module, standing)
+        }
+        Modules::All(modules) => {
+            modules
                 .iter()
-                .filter(|module| standings.standing(module).is_some());
-            let mut first = Ok(());
-            for module in assigned {
-                match check(module) {
+                .try_for_each(|module| standing(module).map(drop))?;
+            check_scopes()?;
+            modules
+                .iter()
+                .try_for_each(|module| license(module, standing(module)?))
+        }
+        Modules::Any(modules) => {
+            let assigned = || {
+                let standings = modules
+                    .iter()
+                    .map(|module| (module, standings.standing(module)));
+                standings.filter_map(|(module, standing)| Some((module, standing?)))
+            };
+            if let (None, Some(first)) = (assigned().next(), modules.first()) {
+                return Err(missing(first));
+            }
+            check_scopes()?;
+            let mut refused = Ok(());
+            for (module, standing) in assigned() {
+                match license(module, standing) {
                     Ok(()) => return Ok(()),
-                    refused if first.is_ok() => first = refused,
+                    denial if refused.is_ok() => refused = denial,
                     _ => {}
                 }
             }
-            first
+            refused
         }
     }
 }
 
-fn check_license(module: &Module, standings: &Standings, now: Timestamp) -> Result<(), Denial> {
-    let Some(standing) = standings.standing(module) else {
-        return Err(Denial::new(DenialCode::ModuleAccessMissing).with_module(module));
-    };
+fn missing(module: &Module) -> Denial {
+    Denial::new(DenialCode::ModuleAccessMissing).with_module(module)
+}
+
+fn check_license(
+    module: &Module,
+    standing: &Standing,
+    standings: &Standings,
+    now: Timestamp,
+) -> Result<(), Denial> {
     let code = match standings.judge(standing, now) {
         Status::Reserved | Status::NotRequired => return Ok(()),
         Status::NotAssigned => DenialCode::ModuleAccessMissing,
@@ -140,4 +148,17 @@ fn check_license(module: &Module, standings: &Standings, now: Timestamp) -> Resu
         Standing::Unknown(Some(license)) => denial.with_license(license, None),
         Standing::Unknown(None) | Standing::NotRequired => denial,
     })
+}
+
+/// Whether the key has every scope that is asked for.
+fn check_scopes(required: &[Scope], granted: &[Scope]) -> Result<(), Denial> {
+    if required
+        .iter()
+        .all(|scope| has_scope(granted, scope.as_str()))
+    {
+        return Ok(());
+    }
+    let lacking = |scope: &&Scope| !has_scope(granted, scope.as_str());
+    let missing = required.iter().filter(lacking).cloned().collect();
+    Err(Denial::new(DenialCode::InsufficientScope).with_scopes(required, missing))
 }
