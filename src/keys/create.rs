@@ -27,14 +27,23 @@ impl KeyManager {
         let text = self.generate(&new.environment)?;
         let digest = self.0.hasher.digest(text.expose().as_bytes());
         let hint = self.0.formats.hint(text.expose());
-        let key = self.admit(new, digest, hint, actor).await?;
+        let (record, modules) = self.admit(new, digest, hint, actor).await?;
+        let id = record.id.clone();
+        let established = self.establish(record, &modules, actor).await;
+        if established.is_err() {
+            // Nobody else has this text, so nobody was told that the key is there. The error to
+            // report is the first one: what cannot be undone now is told in the docs.
+            let _ = self.delete(&id, actor).await;
+        }
+        let key = established?;
         Ok(CreatedKey { key, text })
     }
 
     /// Makes a key with a text that is there already: one of your own, or another system's.
     ///
     /// Again with the same id, text and settings it completes what was missing and answers the
-    /// same key.
+    /// same key. Nothing is undone where it fails, since another call may have completed the same
+    /// key by then: the key stays, it may lack its modules, and the retry gives them to it.
     ///
     /// # Errors
     ///
@@ -64,7 +73,7 @@ impl KeyManager {
         }
         let digest = self.0.hasher.digest(text.as_bytes());
         let hint = self.0.formats.hint(text);
-        self.admit(new, digest, hint, actor).await
+        self.complete(new, digest, hint, actor).await
     }
 
     /// Makes a key of which only the digest is known: another system's SHA-256, where this
@@ -72,8 +81,8 @@ impl KeyManager {
     /// `acme_…a1B2`.
     ///
     /// Again with the same id, digest and settings it completes what was missing and answers the
-    /// same key. Whether the text has an accepted format cannot be told here: a request with one
-    /// that has not is refused.
+    /// same key, and as with [`import`](Self::import) nothing is undone where it fails. Whether the
+    /// text has an accepted format cannot be told here: a request with one that has not is refused.
     ///
     /// # Errors
     ///
@@ -91,17 +100,29 @@ impl KeyManager {
             let problem = "has more than 64 characters or a control character";
             return Err(ManageError::invalid("hint", problem));
         }
-        self.admit(new, digest, hint, actor).await
+        self.complete(new, digest, hint, actor).await
     }
 
-    /// Everything that creating and importing have in common.
-    async fn admit(
+    /// What both ways of importing have in common.
+    async fn complete(
         &self,
         new: NewKey,
         digest: KeyDigest,
         hint: String,
         actor: &Actor,
     ) -> Result<ManagedKey, ManageError> {
+        let (record, modules) = self.admit(new, digest, hint, actor).await?;
+        self.establish(record, &modules, actor).await
+    }
+
+    /// Stores the record of a key that may be made, and answers it with the modules it is to get.
+    async fn admit(
+        &self,
+        new: NewKey,
+        digest: KeyDigest,
+        hint: String,
+        actor: &Actor,
+    ) -> Result<(KeyRecord, Vec<Module>), ManageError> {
         let now = self.now();
         new.check(now)?;
         self.check_known(&new.modules).await?;
@@ -114,29 +135,22 @@ impl KeyManager {
         };
         let modules = new.modules.clone();
         let record = new.into_record(id, digest, hint, now);
-        let (record, inserted) = self.insert(record).await?;
-        let id = record.id.clone();
-        let established = self.establish(record, &modules, actor).await;
-        if inserted && established.is_err() {
-            // The error to report is the first one: what cannot be undone now is told in the docs.
-            let _ = self.delete(&id, actor).await;
-        }
-        established
+        Ok((self.insert(record).await?, modules))
     }
 
-    /// Stores a new record, and answers it with whether it is new: it is not where an earlier call
-    /// stored the same.
-    async fn insert(&self, record: KeyRecord) -> Result<(KeyRecord, bool), ManageError> {
+    /// Stores a new record, or answers the one that an earlier call stored of the same key.
+    async fn insert(&self, record: KeyRecord) -> Result<KeyRecord, ManageError> {
         match self.0.store.insert(record.clone()).await {
-            Ok(()) => Ok((record, true)),
+            Ok(()) => Ok(record),
             // The connection may have been lost after the record was kept: the next read tells.
             Err(error) => match self.0.store.get(&record.id).await {
-                Ok(Some(stored)) if is_same(&stored, &record) => Ok((stored, false)),
+                Ok(Some(stored)) if is_same(&stored, &record) => Ok(stored),
                 _ => Err(ManageError::of_store(error, &record.id)),
             },
         }
     }
 
+    /// Gives a stored key its place in the ledger.
     async fn establish(
         &self,
         record: KeyRecord,

@@ -294,6 +294,33 @@ async fn import_that_fails_the_second_time_leaves_the_key_as_it_was() {
     }
 }
 
+/// A client whose import hangs in the ledger makes it again: the second one is told that the key is
+/// there, and only then the first one fails.
+#[tokio::test]
+async fn acknowledged_import_survives_the_failure_of_its_twin() {
+    for fault in [Fault::Before, Fault::After] {
+        for at in 1.. {
+            let world = world().await;
+            let twin = World {
+                manager: world.other.clone(),
+                ..world.clone()
+            };
+            let (told, answer) = tokio::sync::oneshot::channel();
+            world.plan.fail(at, fault);
+            world.plan.interrupt(at, async move {
+                (IMPORT.run)(twin.clone(), alice()).await.unwrap();
+                told.send(state(&twin).await).unwrap();
+            });
+            drop((IMPORT.run)(world.clone(), bob()).await);
+            if !world.plan.lift() {
+                break;
+            }
+            let told = answer.await.expect("the twin was let in");
+            assert_eq!(state(&world).await, told, "{fault:?} at step {at}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn failed_regeneration_leaves_the_old_text_working() {
     for fault in [Fault::Before, Fault::After, Fault::Outage] {
