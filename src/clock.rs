@@ -6,7 +6,10 @@
 use std::{
     fmt,
     str::FromStr,
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -174,6 +177,13 @@ pub struct Now {
 pub trait Clock: Send + Sync + 'static {
     /// Reads the time.
     fn now(&self) -> Now;
+}
+
+/// A shared clock is a clock, also behind `Arc<dyn Clock>`.
+impl<T: Clock + ?Sized> Clock for Arc<T> {
+    fn now(&self) -> Now {
+        (**self).now()
+    }
 }
 
 /// The operating system's clocks.

@@ -104,8 +104,8 @@ impl KeyManager {
 
     /// Where the time comes from. By default a [`SystemClock`]. The ledger has its own.
     #[must_use]
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        Arc::make_mut(&mut self.0).clock = clock;
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        Arc::make_mut(&mut self.0).clock = Arc::new(clock);
         self
     }
 
@@ -267,8 +267,8 @@ mod tests {
     async fn fresher_last_use_is_shown_and_an_older_one_is_not() {
         let store = MemoryKeyStore::new();
         let fresher = Timestamp::from_unix_seconds(200);
-        let mut manager = KeyManager::new(store.clone(), MemoryLedger::new())
-            .with_clock(Arc::new(ManualClock::new()));
+        let mut manager =
+            KeyManager::new(store.clone(), MemoryLedger::new()).with_clock(ManualClock::new());
         let parts = Arc::get_mut(&mut manager.0).expect("not cloned yet");
         parts.last_used = Some(Arc::new(move |record: &KeyRecord| {
             (record.name == "used").then_some(fresher)

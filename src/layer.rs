@@ -304,8 +304,8 @@ impl ApiKeyLayerBuilder {
     }
 
     /// Where the time comes from. By default the system's clocks.
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
         self
     }
 

@@ -1,6 +1,6 @@
 //! The contract of the rate limiter: asked last, before a request is granted.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
@@ -69,4 +69,11 @@ impl fmt::Debug for Check {
 pub trait RateLimiter: Send + Sync + 'static {
     /// Counts one request, or says why not.
     fn check(&self, caller: Subject<'_>, now: Now) -> Check;
+}
+
+/// A shared limiter is a limiter, also behind `Arc<dyn RateLimiter>`.
+impl<T: RateLimiter + ?Sized> RateLimiter for Arc<T> {
+    fn check(&self, caller: Subject<'_>, now: Now) -> Check {
+        (**self).check(caller, now)
+    }
 }

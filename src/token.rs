@@ -1,6 +1,6 @@
 //! The contract of token verifiers: bearer tokens that are no keys.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use thiserror::Error;
@@ -81,4 +81,16 @@ pub trait TokenVerifier: Send + Sync + 'static {
 
     /// Whom the token speaks for.
     async fn verify(&self, token: &[u8], now: Now) -> Result<Principal, TokenError>;
+}
+
+/// A shared verifier is a verifier, also behind `Arc<dyn TokenVerifier>`.
+#[async_trait]
+impl<T: TokenVerifier + ?Sized> TokenVerifier for Arc<T> {
+    fn recognizes(&self, token: &[u8]) -> bool {
+        (**self).recognizes(token)
+    }
+
+    async fn verify(&self, token: &[u8], now: Now) -> Result<Principal, TokenError> {
+        (**self).verify(token, now).await
+    }
 }

@@ -122,7 +122,8 @@ async fn what_is_refused_earlier_and_who_administers_burns_no_quota() {
 #[tokio::test]
 async fn the_limiter_is_asked_once_and_told_for_whom() {
     let limiter = Counter::new(9);
-    let world = World::with(|builder| builder.with_rate_limiter(limiter.clone())).await;
+    let shared: Arc<dyn RateLimiter> = Arc::new(limiter.clone());
+    let world = World::with(|builder| builder.with_rate_limiter(shared)).await;
     let tier = Tier::new("premium").expect("a tier");
     let key = world
         .create(NewKey::named("a").with_tier(tier).with_owner("studio"))

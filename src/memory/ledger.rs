@@ -76,13 +76,12 @@ impl MemoryLedger {
     /// Where it reads the time. By default a [`SystemClock`].
     ///
     /// ```
-    /// # use std::sync::Arc;
     /// # use tower_api_key::{ManualClock, MemoryLedger};
-    /// let ledger = MemoryLedger::new().with_clock(Arc::new(ManualClock::new()));
+    /// let ledger = MemoryLedger::new().with_clock(ManualClock::new());
     /// ```
     #[must_use]
-    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
-        self.lock().clock = clock;
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        self.lock().clock = Arc::new(clock);
         self
     }
 
@@ -201,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn panic_of_the_clock_does_not_close_the_ledger() {
-        let clock = Arc::new(FailingClock(AtomicBool::new(false)));
+        let clock = FailingClock(AtomicBool::new(false));
         let ledger = MemoryLedger::new().with_clock(clock);
         let failing = ledger.clone();
         let call = async move { failing.apply(assign("a"), &Actor::system()).await };
