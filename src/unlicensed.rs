@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     changes::Changes,
-    clock::{Clock, SystemClock},
+    clock::Timestamp,
     error::BackendError,
     license_ledger::{
         Actor, Holder, HolderState, LicenseEvent, LicenseId, LicenseLedger, Line, Module,
@@ -18,7 +18,8 @@ use crate::{
 /// A [`LicenseLedger`] without licenses: a key may use the modules that its own record carries
 /// ([`KeyRecord::modules`](crate::KeyRecord::modules)), and none of them needs a seat.
 ///
-/// 1. It keeps nothing, so its log is empty and it knows no holders.
+/// 1. It keeps nothing, so its log is empty and it knows no holders. Nothing in it expires, so it
+///    reads no time: its clock stands at [`Timestamp::MIN`].
 /// 2. What concerns a key's life (created, disabled, revoked, expired, deleted) is accepted and
 ///    needs no doing; so do passing time and switching off limited edition, which is never on.
 /// 3. What it would have to keep (assignments, licenses, mappings, limited edition) is refused as
@@ -38,7 +39,6 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct Unlicensed {
-    clock: SystemClock,
     changes: Changes,
     latest: watch::Sender<u64>,
 }
@@ -47,7 +47,6 @@ impl Unlicensed {
     /// The ledger without licenses.
     pub fn new() -> Self {
         Self {
-            clock: SystemClock::new(),
             changes: Changes::new(),
             latest: watch::Sender::new(0),
         }
@@ -94,18 +93,17 @@ impl LicenseLedger for Unlicensed {
         let modules = modules
             .into_iter()
             .map(|module| (module, Standing::NotRequired));
-        Ok(Standings::new(
-            self.clock.now().wall,
-            false,
-            true,
-            None,
-            modules,
-        ))
+        Ok(Standings::new(Timestamp::MIN, false, true, None, modules))
     }
 
     async fn overview(&self) -> Result<Overview, BackendError> {
-        let clock = self.clock.now().wall;
-        Ok(Overview::new(clock, false, 0, Vec::new(), Vec::new()))
+        Ok(Overview::new(
+            Timestamp::MIN,
+            false,
+            0,
+            Vec::new(),
+            Vec::new(),
+        ))
     }
 
     async fn line(&self, _: &LicenseId, _: usize) -> Result<Option<Line>, BackendError> {
@@ -136,7 +134,7 @@ impl LicenseLedger for Unlicensed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KeyEvent, KeyId, License, Seats, Status, Timestamp};
+    use crate::{KeyEvent, KeyId, License, Seats, Status};
 
     async fn apply(operation: Operation) -> Result<Vec<LicenseEvent>, BackendError> {
         Unlicensed::new().apply(operation, &Actor::system()).await
