@@ -66,7 +66,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // The layer cannot see the connection; whoever accepts it says whose it is.
         let service = ServiceBuilder::new()
             .map_request(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(PeerAddress(peer));
+                request.extensions_mut().insert(PeerAddress::from(peer));
                 request
             })
             .service(guarded.clone());

@@ -157,12 +157,20 @@ impl<'de> Deserialize<'de> for Timestamp {
 
 /// One reading of a [`Clock`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Now {
     /// The instant on the wall: what expiry is judged against.
     pub wall: Timestamp,
     /// Time since a start that is the same for the whole process and never set: what ages, windows
     /// and intervals are measured with. An hour's step of the wall clock does not touch it.
     pub monotonic: Duration,
+}
+
+impl Now {
+    /// A reading of `wall` with `monotonic` time beside it.
+    pub const fn new(wall: Timestamp, monotonic: Duration) -> Self {
+        Self { wall, monotonic }
+    }
 }
 
 /// Where the time comes from.
@@ -228,10 +236,7 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Now {
         let (wall, monotonic) = read_system();
-        Now {
-            wall: self.never_back(wall),
-            monotonic,
-        }
+        Now::new(self.never_back(wall), monotonic)
     }
 }
 
@@ -314,10 +319,10 @@ impl Default for ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Now {
-        Now {
-            wall: Timestamp::from_unix_micros(self.wall.load(Ordering::SeqCst)),
-            monotonic: Duration::from_micros(self.monotonic.load(Ordering::SeqCst)),
-        }
+        Now::new(
+            Timestamp::from_unix_micros(self.wall.load(Ordering::SeqCst)),
+            Duration::from_micros(self.monotonic.load(Ordering::SeqCst)),
+        )
     }
 }
 

@@ -11,22 +11,45 @@ use http::{Extensions, Uri};
 /// key with allowed addresses is refused where no address is known.
 ///
 /// ```
+/// use std::net::SocketAddr;
 /// use tower_api_key::PeerAddress;
+/// let peer: SocketAddr = "192.0.2.1:50000".parse()?;
 /// let mut request = http::Request::new(());
-/// request.extensions_mut().insert(PeerAddress("192.0.2.1:50000".parse()?));
+/// request.extensions_mut().insert(PeerAddress::from(peer));
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerAddress(pub SocketAddr);
+pub struct PeerAddress(IpAddr);
+
+impl PeerAddress {
+    /// The address: one of IPv4 that was written as one of IPv6 (`::ffff:192.0.2.1`) is as it was
+    /// before.
+    pub const fn address(&self) -> IpAddr {
+        self.0
+    }
+}
+
+impl From<IpAddr> for PeerAddress {
+    fn from(address: IpAddr) -> Self {
+        Self(address.to_canonical())
+    }
+}
+
+/// Its port does not count.
+impl From<SocketAddr> for PeerAddress {
+    fn from(peer: SocketAddr) -> Self {
+        peer.ip().into()
+    }
+}
 
 /// The connection's other end.
 pub(crate) fn peer_address(extensions: &Extensions) -> Option<IpAddr> {
-    let address = extensions.get::<PeerAddress>().map(|peer| peer.0);
+    let peer = extensions.get::<PeerAddress>().copied();
     #[cfg(feature = "axum")]
-    let address = address.or_else(|| crate::axum::connect_info(extensions));
+    let peer = peer.or_else(|| crate::axum::connect_info(extensions).map(PeerAddress::from));
     #[cfg(feature = "tonic")]
-    let address = address.or_else(|| crate::tonic::connect_info(extensions));
-    address.map(|address| address.ip().to_canonical())
+    let peer = peer.or_else(|| crate::tonic::connect_info(extensions).map(PeerAddress::from));
+    peer.map(|peer| peer.address())
 }
 
 /// The pattern by which a router has matched the request.

@@ -218,11 +218,19 @@ impl<'de> Deserialize<'de> for AddressRange {
 
 /// The old text of a regenerated key, while it still works.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PreviousDigest {
     /// The digest of the old text.
     pub digest: KeyDigest,
     /// The first instant at which the old text no longer works.
     pub until: Timestamp,
+}
+
+impl PreviousDigest {
+    /// An old text's digest, with the first instant at which that text no longer works.
+    pub const fn new(digest: KeyDigest, until: Timestamp) -> Self {
+        Self { digest, until }
+    }
 }
 
 /// What is stored of a key: everything but its text.

@@ -7,6 +7,16 @@ use futures_util::future::BoxFuture;
 use crate::{clock::Now, error::BackendError, key_store::Tier};
 
 /// Whom a request is counted for.
+///
+/// The layer makes them; so does the test of a limiter:
+///
+/// ```
+/// use tower_api_key::{Subject, Tier};
+/// let tier = Tier::new("premium")?;
+/// let subject = Subject::new("k1").with_owner("studio 2").with_tier(&tier);
+/// assert_eq!((subject.principal, subject.address), (Some("k1"), None));
+/// # Ok::<(), tower_api_key::InvalidName>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Subject<'a> {
@@ -18,6 +28,47 @@ pub struct Subject<'a> {
     pub tier: Option<&'a Tier>,
     /// Where the request comes from, as far as that is known.
     pub address: Option<IpAddr>,
+}
+
+impl<'a> Subject<'a> {
+    /// A caller who did not identify himself, from nowhere in particular.
+    pub const fn anonymous() -> Self {
+        Self {
+            principal: None,
+            owner: None,
+            tier: None,
+            address: None,
+        }
+    }
+
+    /// A caller by his key's public id or as `issuer|subject`, of the default tier.
+    pub const fn new(principal: &'a str) -> Self {
+        Self {
+            principal: Some(principal),
+            ..Self::anonymous()
+        }
+    }
+
+    /// Whose key it is. By default nobody's.
+    #[must_use]
+    pub const fn with_owner(mut self, owner: &'a str) -> Self {
+        self.owner = Some(owner);
+        self
+    }
+
+    /// The tier of the key. By default the default one.
+    #[must_use]
+    pub const fn with_tier(mut self, tier: &'a Tier) -> Self {
+        self.tier = Some(tier);
+        self
+    }
+
+    /// Where the request comes from. By default that is not known.
+    #[must_use]
+    pub const fn with_address(mut self, address: IpAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
 }
 
 /// What a limiter says of one request.
@@ -38,6 +89,7 @@ pub enum Allowance {
 }
 
 /// An answer at once, or later.
+#[non_exhaustive]
 pub enum Check {
     /// The answer was in memory.
     Done(Allowance),

@@ -16,7 +16,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Principal {
-    /// Who, as `issuer|subject`.
+    /// Who, as `issuer|subject`: with a `|`, which no [`KeyId`](crate::KeyId) has, so that it is
+    /// never taken for a key.
     pub holder: Holder,
     /// A name for people.
     pub name: Option<String>,
@@ -35,7 +36,8 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Someone without any rights, whose token is verified anew for each request.
+    /// Someone without any rights, whose token is verified anew for each request. The holder must
+    /// have a `|` in it.
     pub fn new(holder: Holder) -> Self {
         Self {
             holder,

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use http::Request;
 use support::{Body, World, admin, get, license, module};
@@ -362,8 +362,8 @@ async fn a_key_is_refused_outside_its_addresses_and_where_none_is_known() {
             .body(Body::default());
         let request = request.as_mut().expect("valid");
         if let Some(peer) = peer {
-            let peer = peer.parse().expect("an address");
-            request.extensions_mut().insert(PeerAddress(peer));
+            let peer: SocketAddr = peer.parse().expect("an address");
+            request.extensions_mut().insert(PeerAddress::from(peer));
         }
         std::mem::take(request)
     };

@@ -3,6 +3,7 @@
 mod support;
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -129,7 +130,8 @@ async fn the_limiter_is_asked_once_and_told_for_whom() {
         .create(NewKey::named("a").with_tier(tier).with_owner("studio"))
         .await;
     let mut request = get("/me").header("x-api-key", key.text.expose());
-    let peer = PeerAddress("192.0.2.1:9".parse().expect("an address"));
+    let peer: IpAddr = "192.0.2.1".parse().expect("an address");
+    let peer = PeerAddress::from(peer);
     request.extensions_mut().expect("valid").insert(peer);
     world
         .send(request.body(Body::default()).expect("valid"))

@@ -43,7 +43,7 @@ where
         };
         let app = app.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(PeerAddress(peer));
+            request.extensions_mut().insert(PeerAddress::from(peer));
             let answer = app.clone().oneshot(request);
             async {
                 let in_time = time::timeout(LONGEST_REQUEST, answer).await;

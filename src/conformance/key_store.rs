@@ -40,8 +40,7 @@ pub(super) fn record(number: u32) -> KeyRecord {
 }
 
 fn previous(number: u32, until: Timestamp) -> Option<PreviousDigest> {
-    let digest = digest(number);
-    Some(PreviousDigest { digest, until })
+    Some(PreviousDigest::new(digest(number), until))
 }
 
 async fn insert(store: &impl KeyStore, record: &KeyRecord) {

@@ -168,10 +168,8 @@ impl KeyManager {
             refuse_revoked(record)?;
             let end = now.saturating_add(grace);
             let until = record.expires_at.map_or(end, |expiry| expiry.min(end));
-            record.previous = (until > now).then_some(PreviousDigest {
-                digest: record.digest,
-                until,
-            });
+            let previous = PreviousDigest::new(record.digest, until);
+            record.previous = (until > now).then_some(previous);
             record.digest = digest;
             record.hint.clone_from(&hint);
             Ok(Some(KeyEvent::Regenerated(id.clone())))
