@@ -1,7 +1,6 @@
 //! What a key's text looks like: generation, checksum, display hint, and the digest that is stored.
 //!
-//! There are two built-in formats, both `PREFIX_ENV_BODY`, where `ENV` is an
-//! [`Environment`](crate::Environment):
+//! There are two built-in formats, both `PREFIX_ENV_BODY`, where `ENV` is an [`Environment`]:
 //!
 //! 1. [`KeyFormat::checked`]: the body is 27 random base62 characters (160.7 bits) and a checksum
 //!    of six, so that a mistyped or made-up key is refused before any store is asked.

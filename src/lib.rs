@@ -87,7 +87,11 @@
 //! | `tonic` | [`Denial`] as a `tonic::Status`, tonic's connection as the address |
 //! | `conformance` | the suites that a backend of your own must pass; no dependency |
 //!
-//! A feature adds to what there is and changes no behaviour.
+//! A feature adds to what there is and changes no behaviour of hosts that do not use its framework.
+//!
+//! - With axum, enable `axum`. Without it, nested routers are judged by what they leave of the path,
+//!   a key in the query string stays in `OriginalUri`, and `ConnectInfo` is not read.
+//! - With tonic over TLS, insert a [`PeerAddress`] yourself: only tonic's `TcpConnectInfo` is read.
 //!
 //! # Runtime
 //!
@@ -100,12 +104,12 @@
 mod answers;
 mod body;
 mod cache;
-mod changes;
-mod clock;
+pub mod changes;
+pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod credential;
-mod denial;
+pub mod denial;
 mod error;
 mod flight;
 mod future;
@@ -113,25 +117,25 @@ mod gate;
 mod grant;
 mod host;
 mod intern;
-mod key_format;
-mod key_store;
-mod keys;
+pub mod key_format;
+pub mod key_store;
+pub mod keys;
 mod layer;
-mod ledger_state;
-mod license_ledger;
+pub mod ledger_state;
+pub mod license_ledger;
 mod lookup;
 mod maintenance;
-mod memory;
-mod module_map;
+pub mod memory;
+pub mod module_map;
 mod name;
 mod noted_store;
 pub mod observe;
 mod pass;
-mod path;
-mod rate_limiter;
+pub mod path;
+pub mod rate_limiter;
 mod require;
 mod service;
-mod token;
+pub mod token;
 mod unlicensed;
 mod uses;
 
@@ -142,38 +146,51 @@ pub mod tonic;
 
 pub use answers::{RefusedRequest, RenderDenial};
 pub use body::ResponseBody;
+#[doc(inline)]
 pub use changes::{Changes, Stamp};
+#[doc(inline)]
 pub use clock::{Clock, InvalidTimestamp, ManualClock, Now, SystemClock, Timestamp};
+#[doc(inline)]
 pub use denial::{Denial, DenialCode};
 pub use error::{BackendError, BoxError};
 pub use future::ResponseFuture;
 pub use grant::Grant;
 pub use host::PeerAddress;
+#[doc(inline)]
 pub use key_format::{GenerateError, KeyFormat, KeyFormats, KeyHasher, KeyText};
+#[doc(inline)]
 pub use key_store::{
     AddressRange, Environment, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore, PreviousDigest,
     Scope, Tier,
 };
+#[doc(inline)]
 pub use keys::{
     AssignedModule, CreatedKey, KeyManager, KeyPatch, ManageError, ManagedKey, NewKey, Reconciled,
 };
 pub use layer::{ApiKeyLayer, ApiKeyLayerBuilder, SetupError};
+#[doc(inline)]
 pub use ledger_state::{LedgerState, seats_at};
+#[doc(inline)]
 pub use license_ledger::{
     Actor, EventKind, Eviction, Holder, HolderState, KeyEvent, License, LicenseEvent, LicenseId,
     LicenseLedger, LicenseUse, Line, Module, Operation, Overview, Reason, RemovedCause,
     ReservedCause, Seat, Seats, Standing, Standings, Status,
 };
+#[doc(inline)]
 pub use memory::{MemoryKeyStore, MemoryLedger};
+#[doc(inline)]
 pub use module_map::{
     Lint, LintKind, ModuleMap, Modules, Requirement, RouteEntry, RouteError, RouteFlaw,
     RouteModules, RouteModulesBuilder, RouteProblem, Rule,
 };
 pub use name::InvalidName;
+#[doc(inline)]
 pub use path::{PathForm, PathForms};
+#[doc(inline)]
 pub use rate_limiter::{Allowance, Check, RateLimiter, Subject};
 pub use require::{RequireModule, RequireScopes};
 pub use service::ApiKeyService;
+#[doc(inline)]
 pub use token::{Principal, TokenError, TokenVerifier};
 pub use unlicensed::Unlicensed;
 
