@@ -1,4 +1,4 @@
-//! What can go wrong outside a request's own fault: at set-up, in a backend, in a management call.
+//! What can go wrong in a backend.
 
 use thiserror::Error;
 

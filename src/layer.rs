@@ -51,6 +51,19 @@ pub(crate) struct Shared {
 
 /// The settings of an [`ApiKeyLayer`], each with a default that is safe.
 ///
+/// How a credential is read:
+///
+/// 1. It stands in a header of its own (`X-API-Key: KEY`), in `Authorization: Bearer KEY` ([RFC 6750
+///    §2.1][bearer]), or in a query parameter (`?api_key=KEY`), which is off by default.
+/// 2. `Bearer` counts in any case, with one or more spaces behind it. An empty credential is there,
+///    and invalid. Space around a header's value is not part of it.
+/// 3. `Authorization` with another scheme is neither read nor removed.
+/// 4. Names and values of the query string are percent-decoded once; `+` stands for itself.
+/// 5. More than one credential is refused, equal ones too: a header or parameter twice, two of the
+///    places of rule 1, a `Bearer` beside another `Authorization` header.
+/// 6. Where the request goes on, the credential does not go with it, except on public routes, in
+///    shadow mode, and [with a setting](Self::with_credential_kept).
+///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, MemoryKeyStore, MemoryLedger, RouteModules};
 ///
@@ -60,6 +73,8 @@ pub(crate) struct Shared {
 ///     .build()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// [bearer]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
 #[must_use = "settings do nothing until `build` is called"]
 pub struct ApiKeyLayerBuilder {
     store: Arc<dyn KeyStore>,
@@ -175,7 +190,8 @@ impl ApiKeyLayer {
         self.shared.maintain().await
     }
 
-    /// Writes all last-used times now: call it when the service has stopped serving.
+    /// Writes all last-used times now: call it when the service has stopped serving. Nobody else
+    /// does: without it, the times of the last interval are lost.
     ///
     /// # Errors
     ///
@@ -285,7 +301,13 @@ impl ApiKeyLayerBuilder {
 
     /// Puts a module in shadow mode: a request to a route all of whose modules are in it always
     /// passes, with its credential, and what would have been its refusal is counted, logged, and put
-    /// among the request's extensions. By default none is.
+    /// among the request's extensions. Always: also where the refusal would have been 400 (more than
+    /// one credential), 429 or 503 (an outage). Only an ambiguous path is refused all the same, since
+    /// no route is known then. By default no module is in shadow mode.
+    ///
+    /// Neither a module misspelt here nor one misspelt in the map is reported: compare both with
+    /// what the ledger knows, [`RouteModules::modules`](crate::RouteModules::modules) and
+    /// [`Overview::modules`](crate::Overview::modules).
     pub fn with_shadowed_module(mut self, module: Module) -> Self {
         self.shadowed.push(module);
         self
@@ -369,7 +391,9 @@ impl ApiKeyLayerBuilder {
         self
     }
 
-    /// How often last-used times are written, each key at most once. By default each minute.
+    /// How often last-used times are written, each key at most once. By default each minute. At
+    /// shutdown those of the last interval are lost, unless the service calls
+    /// [`ApiKeyLayer::flush`].
     pub fn with_last_used_interval(mut self, interval: Duration) -> Self {
         self.maintenance.last_used_every = interval;
         self

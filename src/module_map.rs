@@ -28,7 +28,8 @@ pub use rule::Rule;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Requirement {
-    /// Nothing: the request is not looked at, and its credential, if any, stays in it.
+    /// Nothing: the credential, if any, is not read and stays in the request. A path that two
+    /// parsers could read in two ways is refused here too.
     Public,
     /// No credential, or a valid one with these scopes. An invalid one is refused.
     Anonymous {

@@ -134,8 +134,12 @@ impl KeyManager {
     /// The log after event `after`, each entry once and in order, and then what happens from now
     /// on: a stream that ends only by being dropped, and needs no manager to go on.
     ///
-    /// An outage is an item too; the stream then waits a second, and goes on where it stopped. It
-    /// can be resumed elsewhere with the `seq` of the last event.
+    /// It can be resumed elsewhere with the `seq` of the last event.
+    ///
+    /// # Errors
+    ///
+    /// The ledger's error, as an item: the stream then waits a second, and goes on where it
+    /// stopped.
     ///
     /// ```
     /// # use futures_util::StreamExt;

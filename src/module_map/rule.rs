@@ -71,7 +71,8 @@ impl Rule {
         Self::new(Caller::Anonymous)
     }
 
-    /// Nothing: the request is not looked at. Takes no scopes.
+    /// Nothing: no credential is read. A path that two parsers could read in two ways is refused
+    /// here too. Takes no scopes.
     pub fn public() -> Self {
         Self::new(Caller::Public)
     }
