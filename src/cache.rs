@@ -112,3 +112,56 @@ impl Hasher for FirstWord {
         self.0 = word;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Timestamp;
+
+    fn digest(number: u32) -> KeyDigest {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        KeyDigest::from_bytes(bytes)
+    }
+
+    fn at(micros: u64) -> Now {
+        Now {
+            wall: Timestamp::from_unix_seconds(0),
+            monotonic: Duration::from_micros(micros),
+        }
+    }
+
+    #[test]
+    fn a_flood_of_unknown_texts_stays_within_its_bounds() {
+        let cache = Cache::new(8, 100);
+        for number in 0..10_000 {
+            cache.keep_absent(digest(number), Stamp::START, u64::MAX);
+            assert!(
+                cache.is_absent(&digest(number), None, at(0)),
+                "the latest one is remembered"
+            );
+            assert!(cache.absent.len() <= 100);
+        }
+        assert_eq!(cache.passes.len(), 0);
+    }
+
+    #[test]
+    fn an_unknown_text_is_asked_for_again_when_its_time_is_over() {
+        let cache = Cache::new(8, 8);
+        cache.keep_absent(digest(1), Stamp::START, 10);
+        assert!(cache.is_absent(&digest(1), None, at(9)));
+        assert!(!cache.is_absent(&digest(1), None, at(10)));
+        assert!(!cache.is_absent(&digest(2), None, at(9)));
+    }
+
+    #[test]
+    fn an_unknown_text_is_asked_for_again_when_a_digest_was_added() {
+        let (cache, changes) = (Cache::new(8, 8), Changes::new());
+        cache.keep_absent(digest(1), changes.stamp(), u64::MAX);
+        assert!(cache.is_absent(&digest(1), Some(&changes), at(0)));
+        changes.added();
+        assert!(!cache.is_absent(&digest(1), Some(&changes), at(0)));
+    }
+}
