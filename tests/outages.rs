@@ -6,92 +6,13 @@ use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use support::{
-    Answer, Body, World, admin,
-    faults::{Fault, Faults, FaultyLedger, FaultyStore},
-    get, map,
+    Answer, World, admin,
+    faults::{Fault, Faulty},
+    map,
 };
-use tower::{Layer, ServiceExt};
-use tower_api_key::{
-    ApiKeyLayer, ApiKeyLayerBuilder, ApiKeyService, Changes, Clock, KeyStore, ManualClock,
-};
+use tower_api_key::{ApiKeyLayer, Changes, Clock, KeyStore, ManualClock};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A world whose layer asks through switches.
-struct Faulty {
-    world: World,
-    store: Faults,
-    ledger: Faults,
-    changes: Option<Changes>,
-    service: ApiKeyService<support::Strict>,
-    layer: ApiKeyLayer,
-}
-
-impl Faulty {
-    async fn new() -> Self {
-        Self::with(true, None, |builder| builder).await
-    }
-
-    async fn with(
-        tells: bool,
-        changes: Option<Changes>,
-        settings: impl FnOnce(ApiKeyLayerBuilder) -> ApiKeyLayerBuilder,
-    ) -> Self {
-        let world = World::new().await;
-        let (store, ledger) = (Faults::new(), Faults::new());
-        let layer = ApiKeyLayer::builder(
-            FaultyStore {
-                store: world.store.clone(),
-                faults: store.clone(),
-                tells,
-                changes: changes.clone(),
-            },
-            map(),
-            FaultyLedger {
-                ledger: world.ledger.clone(),
-                faults: ledger.clone(),
-                changes: changes.clone(),
-            },
-        )
-        .with_clock(world.clock.clone())
-        .with_maintenance_task(false);
-        let layer = settings(layer).build().expect("a layer");
-        let service = layer.layer(world.inner.clone());
-        Self {
-            world,
-            store,
-            ledger,
-            changes,
-            service,
-            layer,
-        }
-    }
-
-    async fn get(&self, path: &str, key: &str) -> Answer {
-        let request = get(path)
-            .header("x-api-key", key)
-            .body(Body::default())
-            .expect("valid");
-        answer(self.service.clone(), request).await
-    }
-
-    fn asked(&self) -> (usize, usize) {
-        (self.store.asked(), self.ledger.asked())
-    }
-}
-
-async fn answer(service: ApiKeyService<support::Strict>, request: http::Request<Body>) -> Answer {
-    use http_body_util::BodyExt;
-    let response = service.oneshot(request).await.expect("infallible");
-    let (parts, body) = response.into_parts();
-    Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body: body.collect().await.expect("infallible").to_bytes(),
-        seen: parts.extensions.get().cloned(),
-        denial: parts.extensions.get().cloned(),
-    }
-}
 
 #[track_caller]
 fn unavailable(answer: &Answer, code: &str) {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use support::{Body, World, admin, get, module};
+use support::{World, admin, get, module};
 use tower_api_key::{
     Allowance, BackendError, Check, DenialCode, Holder, LicenseLedger, NewKey, Now, Operation,
     PeerAddress, Principal, RateLimiter, Scope, Subject, Tier, TokenError, TokenVerifier,
@@ -133,10 +133,7 @@ async fn the_limiter_is_asked_once_and_told_for_whom() {
     let peer: IpAddr = "192.0.2.1".parse().expect("an address");
     let peer = PeerAddress::from(peer);
     request.extensions_mut().expect("valid").insert(peer);
-    world
-        .send(request.body(Body::default()).expect("valid"))
-        .await
-        .granted();
+    world.send(request).await.granted();
     world.anonymous("/realms").await.granted();
     let id = key.key.record.id.as_str();
     let named = format!("Some({id:?}) Some(\"studio\") Some(\"premium\") Some(192.0.2.1)");
@@ -207,9 +204,7 @@ async fn with_tokens(keep_for: Duration) -> (World, Arc<AtomicUsize>) {
 
 async fn bearer(world: &World, path: &str, token: &str) -> support::Answer {
     let request = get(path).header("authorization", format!("Bearer {token}"));
-    world
-        .send(request.body(Body::default()).expect("valid"))
-        .await
+    world.send(request).await
 }
 
 #[tokio::test]

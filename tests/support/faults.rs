@@ -7,11 +7,14 @@ use std::sync::{
 
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, watch};
+use tower::Layer;
 use tower_api_key::{
-    Actor, BackendError, Changes, Holder, HolderState, KeyDigest, KeyId, KeyQuery, KeyRecord,
-    KeyStore, LicenseEvent, LicenseId, LicenseLedger, Line, Module, Operation, Overview, Standings,
-    Timestamp,
+    Actor, ApiKeyLayer, ApiKeyLayerBuilder, ApiKeyService, BackendError, Changes, Holder,
+    HolderState, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore, LicenseEvent, LicenseId,
+    LicenseLedger, Line, Module, Operation, Overview, Standings, Timestamp,
 };
+
+use super::{Answer, Strict, World, answer, get, map};
 
 /// What happens to a read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -164,6 +167,9 @@ impl<L: LicenseLedger> LicenseLedger for FaultyLedger<L> {
         operation: Operation,
         actor: &Actor,
     ) -> Result<Vec<LicenseEvent>, BackendError> {
+        if self.faults.is(Fault::Down) {
+            return Err(BackendError::unavailable("down, on purpose"));
+        }
         self.ledger.apply(operation, actor).await
     }
     async fn standings(
@@ -198,5 +204,65 @@ impl<L: LicenseLedger> LicenseLedger for FaultyLedger<L> {
         self.changes
             .as_ref()
             .unwrap_or_else(|| self.ledger.changes())
+    }
+}
+
+/// A world whose layer asks through switches.
+pub struct Faulty {
+    pub world: World,
+    pub store: Faults,
+    pub ledger: Faults,
+    pub changes: Option<Changes>,
+    pub service: ApiKeyService<Strict>,
+    pub layer: ApiKeyLayer,
+}
+
+impl Faulty {
+    pub async fn new() -> Self {
+        Self::with(true, None, |builder| builder).await
+    }
+
+    pub async fn with(
+        tells: bool,
+        changes: Option<Changes>,
+        settings: impl FnOnce(ApiKeyLayerBuilder) -> ApiKeyLayerBuilder,
+    ) -> Self {
+        let world = World::new().await;
+        let (store, ledger) = (Faults::new(), Faults::new());
+        let layer = ApiKeyLayer::builder(
+            FaultyStore {
+                store: world.store.clone(),
+                faults: store.clone(),
+                tells,
+                changes: changes.clone(),
+            },
+            map(),
+            FaultyLedger {
+                ledger: world.ledger.clone(),
+                faults: ledger.clone(),
+                changes: changes.clone(),
+            },
+        )
+        .with_clock(world.clock.clone())
+        .with_maintenance_task(false);
+        let layer = settings(layer).build().expect("a layer");
+        let service = layer.layer(world.inner.clone());
+        Self {
+            world,
+            store,
+            ledger,
+            changes,
+            service,
+            layer,
+        }
+    }
+
+    pub async fn get(&self, path: &str, key: &str) -> Answer {
+        let request = get(path).header("x-api-key", key);
+        answer(self.service.clone(), request).await
+    }
+
+    pub fn asked(&self) -> (usize, usize) {
+        (self.store.asked(), self.ledger.asked())
     }
 }

@@ -23,6 +23,7 @@ use tower_api_key::{
 };
 
 pub mod faults;
+pub mod log;
 
 pub type Body = Full<Bytes>;
 
@@ -195,36 +196,55 @@ impl World {
     }
 
     /// Sends a request through the service, polled ready as a server would.
-    pub async fn send(&self, request: Request<Body>) -> Answer {
-        let service = self.service.clone();
-        let response = service.oneshot(request).await.expect("infallible");
-        let (parts, body) = response.into_parts();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body: body.collect().await.expect("infallible").to_bytes(),
-            seen: parts.extensions.get().cloned(),
-            denial: parts.extensions.get().cloned(),
-        }
+    pub async fn send(&self, request: impl Outgoing) -> Answer {
+        answer(self.service.clone(), request).await
     }
 
     pub async fn get(&self, path: &str, key: &str) -> Answer {
-        self.send(
-            get(path)
-                .header("x-api-key", key)
-                .body(Body::default())
-                .expect("valid"),
-        )
-        .await
+        self.send(get(path).header("x-api-key", key)).await
     }
 
     pub async fn anonymous(&self, path: &str) -> Answer {
-        self.send(get(path).body(Body::default()).expect("valid"))
-            .await
+        self.send(get(path)).await
     }
 
     pub fn calls(&self) -> usize {
         self.inner.calls.load(Ordering::SeqCst)
+    }
+}
+
+/// A request, or one that lacks its empty body only.
+pub trait Outgoing {
+    fn request(self) -> Request<Body>;
+}
+
+impl Outgoing for Request<Body> {
+    fn request(self) -> Request<Body> {
+        self
+    }
+}
+
+impl Outgoing for http::request::Builder {
+    fn request(self) -> Request<Body> {
+        self.body(Body::default()).expect("a valid request")
+    }
+}
+
+/// What a service answers to a request.
+pub async fn answer<S, B>(service: S, request: impl Outgoing) -> Answer
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+    B: http_body::Body<Data = Bytes, Error = Infallible>,
+{
+    let request = request.request();
+    let response = service.oneshot(request).await.expect("infallible");
+    let (parts, body) = response.into_parts();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: body.collect().await.expect("infallible").to_bytes(),
+        seen: parts.extensions.get().cloned(),
+        denial: parts.extensions.get().cloned(),
     }
 }
 
@@ -252,6 +272,10 @@ impl Answer {
         assert_eq!(json["detail"], detail);
         assert_eq!(json["status"], status);
         assert_eq!(self.headers["cache-control"], "no-store");
+        if status == 401 {
+            // RFC 9110 §11.6.1.
+            assert!(!self.challenges().is_empty(), "a 401 has a challenge");
+        }
         assert_eq!(
             self.denial.as_ref().expect("a denial").code().as_str(),
             code
