@@ -86,6 +86,7 @@ pub(crate) fn shadowed_at_route(denial: &Denial, principal: Option<&str>) {
     count("tower_api_key_shadowed_total", denial.code().as_str());
     #[cfg(feature = "tracing")]
     tracing::info!(
+        target: TARGET,
         code = denial.code().as_str(),
         principal,
         module = denial.module().map(Module::as_str),
@@ -99,9 +100,11 @@ fn tell_refused(denial: &Denial, principal: Option<&str>) {
         let code = denial.code().as_str();
         let module = denial.module().map(Module::as_str);
         match denial.status().as_u16() {
-            400 | 401 => tracing::debug!(code, principal, module, "request refused"),
-            403 | 429 => tracing::info!(code, principal, module, "request refused"),
-            _ => tracing::warn!(code, principal, module, "request refused"),
+            400 | 401 => {
+                tracing::debug!(target: TARGET, code, principal, module, "request refused");
+            }
+            403 | 429 => tracing::info!(target: TARGET, code, principal, module, "request refused"),
+            _ => tracing::warn!(target: TARGET, code, principal, module, "request refused"),
         }
     }
 }
@@ -110,6 +113,7 @@ pub(crate) fn backend_failed(backend: Backend, error: &BackendError) {
     count_failure(backend);
     #[cfg(feature = "tracing")]
     tracing::warn!(
+        target: TARGET,
         backend = backend.as_str(),
         error = error as &(dyn std::error::Error + 'static),
         "backend failed"
@@ -119,12 +123,13 @@ pub(crate) fn backend_failed(backend: Backend, error: &BackendError) {
 pub(crate) fn lookup_failed(backend: Backend, reason: Failure) {
     count_failure(backend);
     #[cfg(feature = "tracing")]
-    tracing::warn!(backend = backend.as_str(), ?reason, "look-up failed");
+    tracing::warn!(target: TARGET, backend = backend.as_str(), ?reason, "look-up failed");
 }
 
 pub(crate) fn maintenance_failed(task: &'static str, error: &BackendError) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
+        target: TARGET,
         task,
         error = error as &(dyn std::error::Error + 'static),
         "maintenance failed"
@@ -149,3 +154,6 @@ fn count(name: &'static str, outcome: &'static str) {
 }
 
 const REQUESTS: &str = "tower_api_key_requests_total";
+/// The crate, and not this file of it: who filters by it need not know where it is told.
+#[cfg(feature = "tracing")]
+const TARGET: &str = "tower_api_key";

@@ -1,0 +1,605 @@
+//! What the layer tells those who run the service: each row of the tables in `observe`'s docs.
+#![cfg(all(feature = "metrics", feature = "tracing"))]
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use http::Request;
+use metrics::{
+    Counter, CounterFn, Gauge, Histogram, Key, KeyName, LocalRecorderGuard, Metadata, Recorder,
+    SharedString, Unit,
+};
+use support::{
+    World, admin, answer,
+    faults::{Fault, Faulty},
+    get, module,
+};
+use tower::Layer;
+use tower_api_key::{
+    Allowance, BackendError, Check, Now, Principal, RateLimiter, RequireModule, Subject, Tier,
+    TokenError, TokenVerifier,
+};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    span,
+    subscriber::DefaultGuard,
+};
+
+type Texts = BTreeMap<String, String>;
+
+/// Whatever is counted and told on this thread while its guards live.
+#[derive(Clone, Default)]
+struct Watch(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    counters: BTreeMap<(String, Texts), u64>,
+    events: Vec<Told>,
+}
+
+#[derive(Debug, Clone)]
+struct Told {
+    level: Level,
+    target: String,
+    message: String,
+    fields: Texts,
+}
+
+impl Watch {
+    fn begin(&self) -> (LocalRecorderGuard<'_>, DefaultGuard) {
+        (
+            metrics::set_default_local_recorder(self),
+            tracing::subscriber::set_default(self.clone()),
+        )
+    }
+
+    fn events(&self) -> Vec<Told> {
+        self.0.lock().expect("not poisoned").events.clone()
+    }
+
+    fn counters(&self) -> BTreeMap<(String, Texts), u64> {
+        self.0.lock().expect("not poisoned").counters.clone()
+    }
+
+    /// What a counter stands at, by the value of its label.
+    fn counter(&self, name: &str) -> BTreeMap<String, u64> {
+        let counters = self.counters().into_iter();
+        let named = counters.filter(|((counter, _), _)| counter == name);
+        named
+            .map(|((_, labels), count)| (labels.into_values().collect(), count))
+            .collect()
+    }
+
+    /// Forgets what was seen so far and tells the events among it.
+    fn take(&self) -> Vec<Told> {
+        std::mem::take(&mut *self.0.lock().expect("not poisoned")).events
+    }
+}
+
+struct Counting(Watch, (String, Texts));
+
+impl CounterFn for Counting {
+    fn increment(&self, by: u64) {
+        let mut seen = self.0.0.lock().expect("not poisoned");
+        *seen.counters.entry(self.1.clone()).or_default() += by;
+    }
+
+    fn absolute(&self, _: u64) {
+        panic!("counters are only ever raised");
+    }
+}
+
+impl Recorder for Watch {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let labels = key.labels();
+        let labels = labels.map(|label| (label.key().to_owned(), label.value().to_owned()));
+        let key = (key.name().to_owned(), labels.collect());
+        Counter::from_arc(Arc::new(Counting(self.clone(), key)))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        panic!("{} is in no table", key.name());
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        panic!("{} is in no table", key.name());
+    }
+}
+
+impl Subscriber for Watch {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
+        let target = span.metadata().target();
+        assert!(
+            !target.starts_with("tower_api_key"),
+            "no span is in a table"
+        );
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let metadata = event.metadata();
+        if !metadata.target().starts_with("tower_api_key") {
+            return;
+        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let told = Told {
+            level: *metadata.level(),
+            target: metadata.target().to_owned(),
+            message: fields.0.remove("message").expect("every event has one"),
+            fields: fields.0,
+        };
+        self.0.lock().expect("not poisoned").events.push(told);
+    }
+}
+
+#[derive(Default)]
+struct Fields(Texts);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name().to_owned(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().to_owned(), value.to_owned());
+    }
+}
+
+fn texts<const N: usize>(pairs: [(&str, &str); N]) -> Texts {
+    let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    pairs.into()
+}
+
+fn counts<const N: usize>(pairs: [(&str, u64); N]) -> BTreeMap<String, u64> {
+    pairs
+        .map(|(outcome, count)| (outcome.to_owned(), count))
+        .into()
+}
+
+/// It was told once, like this.
+#[track_caller]
+fn told(events: &[Told], level: Level, message: &str, fields: Texts) {
+    let alike: Vec<_> = events.iter().filter(|e| e.message == message).collect();
+    assert_eq!(alike.len(), 1, "{message}: {events:?}");
+    assert_eq!(alike[0].level, level, "{message}");
+    assert_eq!(alike[0].fields, fields, "{message}");
+    assert_eq!(alike[0].target, "tower_api_key", "{message}");
+}
+
+/// Admits, refuses or fails, as it is told.
+#[derive(Clone, Default)]
+struct Limiter(Arc<Mutex<Limits>>);
+
+#[derive(Clone, Copy, Default)]
+enum Limits {
+    #[default]
+    Admits,
+    Refuses,
+    Fails,
+}
+
+impl Limiter {
+    fn set(&self, limits: Limits) {
+        *self.0.lock().expect("not poisoned") = limits;
+    }
+}
+
+impl RateLimiter for Limiter {
+    fn check(&self, _: Subject<'_>, _: Now) -> Check {
+        match *self.0.lock().expect("not poisoned") {
+            Limits::Admits => Check::Done(Allowance::Admitted),
+            Limits::Refuses => Check::Done(Allowance::Refused {
+                tier: Tier::new("standard").expect("a tier"),
+                quota: "hour".into(),
+                retry_after: Duration::from_secs(1),
+            }),
+            Limits::Fails => {
+                Check::Later(Box::pin(async { Err(BackendError::unavailable("away")) }))
+            }
+        }
+    }
+}
+
+/// Knows `token:hangs`; all others it cannot verify.
+struct Verifier;
+
+#[async_trait]
+impl TokenVerifier for Verifier {
+    fn recognizes(&self, token: &[u8]) -> bool {
+        token.starts_with(b"token:")
+    }
+
+    async fn verify(&self, token: &[u8], _: Now) -> Result<Principal, TokenError> {
+        if token == b"token:hangs" {
+            std::future::pending::<()>().await;
+        }
+        Err(TokenError::Unavailable("away".into()))
+    }
+}
+
+fn bearer(token: &str) -> http::request::Builder {
+    get("/me").header("authorization", format!("Bearer {token}"))
+}
+
+const REQUESTS: &str = "tower_api_key_requests_total";
+const SHADOWED: &str = "tower_api_key_shadowed_total";
+const AT_ROUTE: &str = "tower_api_key_route_refusals_total";
+const FAILURES: &str = "tower_api_key_backend_failures_total";
+const WRITTEN: &str = "tower_api_key_last_used_written_total";
+
+#[tokio::test]
+async fn refusals_are_told_at_the_level_of_their_status() {
+    let watch = Watch::default();
+    let _guards = watch.begin();
+    let limiter = Limiter::default();
+    let faulty = Faulty::with(true, None, |b| b.with_rate_limiter(limiter.clone())).await;
+    let key = faulty.world.key(&["launcher"]).await;
+    let (text, id) = (key.text.expose(), key.key.record.id.as_str());
+    let refused = "request refused";
+    watch.take();
+
+    let twice = get("/me").header("x-api-key", "a").header("x-api-key", "b");
+    answer(faulty.service.clone(), twice).await;
+    let fields = texts([("code", "multiple_credentials")]);
+    told(&watch.take(), Level::DEBUG, refused, fields);
+
+    faulty.get("/me", "nonsense").await;
+    let fields = texts([("code", "invalid_key")]);
+    told(&watch.take(), Level::DEBUG, refused, fields);
+
+    faulty.get("/lino/x", text).await;
+    let fields = [("code", "module_access_missing"), ("principal", id)];
+    let [code, principal] = fields;
+    let fields = texts([code, principal, ("module", "lino")]);
+    told(&watch.take(), Level::INFO, refused, fields);
+
+    limiter.set(Limits::Refuses);
+    faulty.get("/engines", text).await;
+    let fields = texts([("code", "rate_limited"), principal]);
+    told(&watch.take(), Level::INFO, refused, fields);
+
+    limiter.set(Limits::Fails);
+    faulty.get("/engines", text).await;
+    let events = watch.take();
+    let fields = texts([("code", "limiter_unavailable"), principal]);
+    told(&events, Level::WARN, refused, fields);
+    let error = ("error", "the backend is unavailable");
+    let fields = texts([("backend", "limiter"), error]);
+    told(&events, Level::WARN, "backend failed", fields);
+
+    limiter.set(Limits::Admits);
+    faulty.get("/engines", text).await.granted();
+    assert!(watch.take().is_empty(), "a grant is no news");
+}
+
+#[tokio::test]
+async fn refusal_that_shadow_mode_holds_back_is_told_and_counted_apart() {
+    let watch = Watch::default();
+    let _guards = watch.begin();
+    let world = World::with(|b| b.with_shadowed_module(module("launcher"))).await;
+    let key = world.key(&[]).await;
+    watch.take();
+    world.get("/engines", key.text.expose()).await.granted();
+    assert_eq!(watch.counter(REQUESTS), counts([("shadowed", 1)]));
+    assert_eq!(
+        watch.counter(SHADOWED),
+        counts([("module_access_missing", 1)])
+    );
+    let principal = ("principal", key.key.record.id.as_str());
+    let code = ("code", "module_access_missing");
+    let fields = texts([code, principal, ("module", "launcher")]);
+    let message = "request would be refused";
+    told(&watch.take(), Level::INFO, message, fields);
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_that_fails_or_does_not_answer_is_named_and_counted() {
+    let watch = Watch::default();
+    let _guards = watch.begin();
+    let faulty = Faulty::with(true, None, |b| b.with_token_verifier(Verifier)).await;
+    let key = faulty.world.key(&["launcher"]).await;
+    let text = key.text.expose();
+    for (fault, told_as) in [
+        (Fault::Down, None),
+        (Fault::Hangs, Some("TimedOut")),
+        (Fault::Panics, Some("Died")),
+    ] {
+        for (backend, faults) in [("key_store", &faulty.store), ("ledger", &faulty.ledger)] {
+            watch.take();
+            faults.set(fault);
+            assert_eq!(faulty.get("/engines", text).await.status, 503);
+            faults.set(Fault::None);
+            assert_eq!(watch.counter(FAILURES), counts([(backend, 1)]));
+            failed(&watch.take(), backend, told_as);
+            faulty
+                .world
+                .manager
+                .disable(&key.key.record.id, &admin())
+                .await
+                .expect("disabled");
+            faulty
+                .world
+                .manager
+                .enable(&key.key.record.id, &admin())
+                .await
+                .expect("enabled");
+        }
+    }
+    for (token, told_as) in [("token:away", None), ("token:hangs", Some("TimedOut"))] {
+        watch.take();
+        let answer = answer(faulty.service.clone(), bearer(token)).await;
+        assert_eq!(answer.status, 503);
+        assert_eq!(watch.counter(FAILURES), counts([("verifier", 1)]));
+        failed(&watch.take(), "verifier", told_as);
+    }
+}
+
+#[track_caller]
+fn failed(events: &[Told], backend: &str, reason: Option<&str>) {
+    let backend = ("backend", backend);
+    match reason {
+        None => {
+            let error = ("error", "the backend is unavailable");
+            let fields = texts([backend, error]);
+            told(events, Level::WARN, "backend failed", fields);
+        }
+        Some(reason) => {
+            let fields = texts([backend, ("reason", reason)]);
+            told(events, Level::WARN, "look-up failed", fields);
+        }
+    }
+}
+
+#[tokio::test]
+async fn maintenance_that_fails_is_told_by_its_task() {
+    let watch = Watch::default();
+    let _guards = watch.begin();
+    let faulty = Faulty::new().await;
+    for _ in 0..3 {
+        let key = faulty.world.key(&[]).await;
+        faulty.get("/me", key.text.expose()).await.granted();
+    }
+    watch.take();
+    let error = ("error", "the backend is unavailable");
+    faulty.ledger.set(Fault::Down);
+    faulty.layer.maintain().await.expect_err("down");
+    let fields = texts([("task", "tick"), error]);
+    told(&watch.take(), Level::WARN, "maintenance failed", fields);
+    faulty.store.set(Fault::Down);
+    faulty.layer.flush().await.expect_err("down");
+    assert_eq!(watch.counter(WRITTEN), counts([]));
+    let fields = texts([("task", "last_used"), error]);
+    told(&watch.take(), Level::WARN, "maintenance failed", fields);
+    faulty.store.set(Fault::None);
+    faulty.layer.flush().await.expect("flushed");
+    assert_eq!(
+        watch.counter(WRITTEN),
+        counts([("", 3)]),
+        "one for each key"
+    );
+    assert!(watch.take().is_empty());
+}
+
+#[tokio::test]
+async fn request_that_is_not_public_counts_exactly_once() {
+    let watch = Watch::default();
+    let _guards = watch.begin();
+    let limiter = Limiter::default();
+    let faulty = Faulty::with(true, None, |builder| {
+        builder
+            .with_rate_limiter(limiter.clone())
+            .with_token_verifier(Verifier)
+            .with_preflight_admitted(true)
+            .with_shadowed_module(module("free"))
+    })
+    .await;
+    let key = faulty.world.key(&["launcher"]).await;
+    let unknown = World::new().await.key(&[]).await;
+    let with = |path: &str, key: &str| get(path).header("x-api-key", key);
+    let (text, unknown) = (key.text.expose(), unknown.text.expose());
+    let outcome = async |request: http::request::Builder| {
+        watch.take();
+        answer(faulty.service.clone(), request).await;
+        watch.counter(REQUESTS)
+    };
+    for (request, counted) in [
+        // Cold, then from memory.
+        (with("/engines", text), "granted"),
+        (with("/engines", text), "granted"),
+        (with("/me", unknown), "invalid_key"),
+        (with("/me", unknown), "invalid_key"),
+        (get("/realms"), "anonymous"),
+        (with("/free", text), "shadowed"),
+        (get("/free"), "shadowed"),
+        (get("/engines"), "missing_credential"),
+        (with("/lino/x", text), "module_access_missing"),
+        (with("/scoped", text), "insufficient_scope"),
+        (with("/elsewhere", text), "route_not_mapped"),
+        (get("/lino//x"), "ambiguous_path"),
+        (bearer("token:away"), "store_unavailable"),
+        (
+            with("/me", "a").header("x-api-key", "b"),
+            "multiple_credentials",
+        ),
+    ] {
+        assert_eq!(outcome(request).await, counts([(counted, 1)]));
+    }
+    assert_eq!(outcome(with("/health", text)).await, counts([]), "public");
+    let preflight = Request::options("/engines")
+        .header("origin", "https://example.com")
+        .header("access-control-request-method", "GET");
+    assert_eq!(outcome(preflight).await, counts([]), "public too");
+    for (limits, counted) in [
+        (Limits::Refuses, "rate_limited"),
+        (Limits::Fails, "limiter_unavailable"),
+    ] {
+        limiter.set(limits);
+        let request = with("/engines", text);
+        assert_eq!(outcome(request).await, counts([(counted, 1)]));
+    }
+}
+
+#[tokio::test]
+async fn request_that_passes_a_guard_too_still_counts_once() {
+    let watch = Watch::default();
+    let _guards = watch.begin();
+    let world = World::with(|b| b.with_shadowed_module(module("free"))).await;
+    let key = world.key(&["launcher"]).await;
+    for (guarded_by, refused, shadowed) in [
+        ("launcher", counts([]), counts([])),
+        ("lino", counts([("module_access_missing", 1)]), counts([])),
+        ("free", counts([]), counts([("module_access_missing", 1)])),
+    ] {
+        let guard = RequireModule::new(&world.layer, guarded_by).expect("a module");
+        let service = world.layer.layer(guard.layer(world.inner.clone()));
+        watch.take();
+        let request = get("/engines").header("x-api-key", key.text.expose());
+        let answer = answer(service, request).await;
+        assert_eq!(answer.status == 403, !refused.is_empty(), "{guarded_by}");
+        let granted = counts([("granted", 1)]);
+        assert_eq!(watch.counter(REQUESTS), granted, "{guarded_by}");
+        assert_eq!(watch.counter(AT_ROUTE), refused, "{guarded_by}");
+        assert_eq!(watch.counter(SHADOWED), shadowed, "{guarded_by}");
+        let events = watch.take();
+        assert_eq!(events.len(), usize::from(guarded_by != "launcher"));
+        if let Some(event) = events.first() {
+            assert_eq!(event.level, Level::INFO);
+            assert_eq!(event.fields["module"], guarded_by);
+        }
+    }
+}
+
+/// Does whatever there is to tell of.
+async fn everything(watch: &Watch) {
+    let limiter = Limiter::default();
+    let faulty = Faulty::with(true, None, |builder| {
+        builder
+            .with_rate_limiter(limiter.clone())
+            .with_token_verifier(Verifier)
+            .with_shadowed_module(module("free"))
+    })
+    .await;
+    let key = faulty.world.key(&["launcher"]).await;
+    let text = key.text.expose();
+    watch.take();
+    for (store, ledger) in [
+        (Fault::Down, Fault::None),
+        (Fault::Hangs, Fault::None),
+        (Fault::None, Fault::Down),
+    ] {
+        faulty.store.set(store);
+        faulty.ledger.set(ledger);
+        faulty.get("/engines", text).await;
+    }
+    faulty.layer.maintain().await.expect_err("down");
+    faulty.ledger.set(Fault::None);
+    for path in ["/engines", "/free", "/lino/x", "/lino//x"] {
+        faulty.get(path, text).await;
+    }
+    answer(faulty.service.clone(), get("/realms")).await;
+    answer(faulty.service.clone(), bearer("token:away")).await;
+    limiter.set(Limits::Fails);
+    faulty.get("/engines", text).await;
+    limiter.set(Limits::Admits);
+    let guard = RequireModule::new(&faulty.layer, "lino").expect("a module");
+    let guarded = faulty.layer.layer(guard.layer(faulty.world.inner.clone()));
+    answer(guarded, get("/engines").header("x-api-key", text)).await;
+    faulty.layer.flush().await.expect("flushed");
+}
+
+/// What stands between backticks.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// The rows of the module's tables that have so many cells, headings aside. The first cell comes
+/// without its first backtick.
+fn rows(cells: usize) -> Vec<Vec<&'static str>> {
+    let docs = include_str!("../src/observe.rs").lines();
+    let rows = docs.filter_map(|line| line.strip_prefix("//! | `")?.strip_suffix('|'));
+    let rows = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+    rows.filter(|row| row.len() == cells).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tables_in_the_docs_say_what_is_told_and_counted() {
+    let watch = Watch::default();
+    let _guards = watch.begin();
+    everything(&watch).await;
+
+    let events = watch.events();
+    let messages: BTreeSet<_> = events.iter().map(|event| event.message.as_str()).collect();
+    let documented = rows(3);
+    assert!(documented.len() >= 5, "{documented:?}");
+    let names = documented
+        .iter()
+        .map(|row| row[0].split('`').next().expect("a name"));
+    assert_eq!(names.clone().collect::<BTreeSet<_>>(), messages);
+    for (name, row) in names.zip(&documented) {
+        let alike = || events.iter().filter(|event| event.message == name);
+        let levels: BTreeSet<_> = alike().map(|event| event.level.to_string()).collect();
+        let fields: BTreeSet<_> = alike().flat_map(|event| event.fields.keys()).collect();
+        let said: BTreeSet<_> = quoted(row[1]).into_iter().map(String::from).collect();
+        assert_eq!(said, levels, "the levels of {name}");
+        let said: Vec<_> = quoted(row[2]).into_iter().map(String::from).collect();
+        assert_eq!(
+            said.iter().collect::<BTreeSet<_>>(),
+            fields,
+            "the fields of {name}"
+        );
+    }
+
+    let counters = watch.counters();
+    let names: BTreeSet<_> = counters.keys().map(|(name, _)| name.as_str()).collect();
+    let documented = rows(2);
+    let said = documented.iter().map(|row| row[0].trim_end_matches('`'));
+    assert_eq!(said.clone().collect::<BTreeSet<_>>(), names);
+    let codes = include_str!("../src/denial/code.rs");
+    for (name, row) in said.zip(&documented) {
+        let said = quoted(row[1]);
+        for (_, labels) in counters.keys().filter(|(counter, _)| counter == name) {
+            let keys: Vec<_> = labels.keys().map(String::as_str).collect();
+            assert_eq!(
+                keys,
+                said.get(..1).unwrap_or_default(),
+                "the label of {name}"
+            );
+            for value in labels.values() {
+                let code = keys == ["outcome"] && codes.contains(&format!("\"{value}\""));
+                assert!(
+                    code || said[1..].contains(&value.as_str()),
+                    "{name}: {value}"
+                );
+            }
+        }
+        let counted = watch.counter(name);
+        for value in said.iter().skip(1) {
+            assert!(
+                counted.contains_key(*value),
+                "{name}: {value} is never counted"
+            );
+        }
+    }
+}
