@@ -119,6 +119,9 @@ pub enum SetupError {
     /// An empty list of environments admits no key at all.
     #[error("the list of environments is empty: no key would be admitted")]
     NoEnvironment,
+    /// A base of problem types to which no code can be appended for a URI reference.
+    #[error("the problem type base {0:?} is neither a URI with a scheme nor an absolute path")]
+    ProblemTypeBase(String),
 }
 
 impl ApiKeyLayer {
@@ -365,7 +368,7 @@ impl ApiKeyLayerBuilder {
         self
     }
 
-    /// The realm named in `WWW-Authenticate` (RFC 9110 §11.5). By default `api`.
+    /// The realm named in `WWW-Authenticate` (RFC 9110 §11.5), in ASCII. By default `api`.
     pub fn with_realm(mut self, realm: impl Into<String>) -> Self {
         self.realm = realm.into();
         self
@@ -377,8 +380,8 @@ impl ApiKeyLayerBuilder {
         self
     }
 
-    /// The URI that, followed by a refusal's code, is its problem type (RFC 9457 §3.1.1). By
-    /// default the code's place in these docs.
+    /// The URI, or path from the root, that, followed by a refusal's code, is its problem type
+    /// (RFC 9457 §3.1.1). By default the code's place in these docs.
     pub fn with_problem_type_base(mut self, base: impl Into<String>) -> Self {
         self.type_base = Some(base.into());
         self
@@ -412,7 +415,7 @@ impl ApiKeyLayerBuilder {
     /// # Errors
     ///
     /// [`SetupError`] names the setting that cannot work.
-    pub fn build(self) -> Result<ApiKeyLayer, SetupError> {
+    pub fn build(mut self) -> Result<ApiKeyLayer, SetupError> {
         let carriers = Carriers {
             header: self.header.as_deref().map(header_name).transpose()?,
             bearer: self.bearer,
@@ -431,6 +434,13 @@ impl ApiKeyLayerBuilder {
             if zero {
                 return Err(SetupError::Zero(name));
             }
+        }
+        // What is beyond ASCII is opaque to who reads a header (RFC 9110 §5.5).
+        if !self.realm.is_ascii() {
+            return Err(SetupError::Realm(self.realm));
+        }
+        if let Some(base) = self.type_base.take_if(|base| !is_uri_reference(base)) {
+            return Err(SetupError::ProblemTypeBase(base));
         }
         let header = carriers.header.as_ref().map(HeaderName::as_str);
         let answers = Answers::new(
@@ -485,6 +495,17 @@ fn header_name(name: &str) -> Result<HeaderName, InvalidName> {
     let rule = "a header name (RFC 9110 §5.1)";
     name.parse()
         .map_err(|_| InvalidName::new("credential header", name, rule))
+}
+
+/// A URI with a scheme, or a path from the root (RFC 3986 §3.1, §4.2); characters that no URI has
+/// are in neither.
+fn is_uri_reference(text: &str) -> bool {
+    let scheme = |scheme: &str| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && (scheme.bytes()).all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    let rooted = text.starts_with('/') || text.split_once(':').is_some_and(|(s, _)| scheme(s));
+    rooted && (text.bytes()).all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte))
 }
 
 /// The headers that decide what a client gets (RFC 9110 §12.5.5).
