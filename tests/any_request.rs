@@ -2,14 +2,18 @@
 
 mod support;
 
+use std::cell::Cell;
+
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
-use proptest::{collection::vec, prelude::*, sample::select};
+use proptest::{collection::vec, prelude::*, sample::select, strategy::BoxedStrategy};
 use support::{Body, World};
 
-/// Header values, paths and queries of bytes that mean something to somebody, and of any others.
-fn bytes() -> impl Strategy<Value = Vec<u8>> {
+/// Header values, paths and queries of bytes that mean something to somebody, the key among them,
+/// and of any others.
+fn bytes(key: &str) -> BoxedStrategy<Vec<u8>> {
+    let bearer = format!("Bearer {key}");
     let piece = prop_oneof![
-        select(vec![
+        8 => select(vec![
             "Bearer",
             "bearer ",
             " ",
@@ -42,13 +46,46 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
             "*",
         ])
         .prop_map(|piece| piece.as_bytes().to_vec()),
-        vec(any::<u8>(), 0..6),
+        1 => Just(key.as_bytes().to_vec()),
+        8 => vec(any::<u8>(), 0..6),
     ];
-    vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+    prop_oneof![
+        6 => vec(piece, 0..8).prop_map(|pieces| pieces.concat()),
+        2 => Just(key.as_bytes().to_vec()),
+        1 => Just(bearer.into_bytes()),
+    ]
+    .boxed()
 }
 
-fn request() -> impl Strategy<Value = Request<Body>> {
+/// What stands behind the first slash.
+fn target(key: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
+    let known = select(vec![
+        "engines",
+        "me",
+        "either",
+        "both",
+        "lino/shows",
+        "lost",
+        "scoped",
+        "realms",
+        "elsewhere",
+        "helloworld.Greeter/SayHello",
+    ]);
+    let credential = format!("api_key={key}");
+    let known = (known, bytes(key), any::<bool>()).prop_map(move |(path, query, credentialed)| {
+        let query: &[u8] = if credentialed {
+            credential.as_bytes()
+        } else {
+            &query
+        };
+        [path.as_bytes(), b"?", query].concat()
+    });
+    prop_oneof![bytes(key), known]
+}
+
+fn request(key: &str) -> impl Strategy<Value = Request<Body>> + use<> {
     let name = select(vec![
+        "x-api-key",
         "x-api-key",
         "authorization",
         "content-type",
@@ -59,7 +96,7 @@ fn request() -> impl Strategy<Value = Request<Body>> {
         "x-http-method-override",
     ]);
     let method = select(vec!["GET", "HEAD", "POST", "OPTIONS", "CONNECT", "BREW"]);
-    (method, bytes(), vec((name, bytes()), 0..5)).prop_map(|(method, uri, headers)| {
+    (method, target(key), vec((name, bytes(key)), 0..4)).prop_map(|(method, uri, headers)| {
         let mut request = Request::new(Body::default());
         *request.method_mut() = Method::from_bytes(method.as_bytes()).expect("a method");
         let target = [b"/", &*uri].concat();
@@ -78,8 +115,39 @@ fn request() -> impl Strategy<Value = Request<Body>> {
     })
 }
 
+/// Whether a key with the module `launcher` and nothing else may make this request: written out
+/// from the map in `support`, so that the map under test has no say in it.
+fn is_entitled(method: &Method, path: &str) -> bool {
+    match path {
+        "/engines" | "/either" | "/me" => method == Method::GET || method == Method::HEAD,
+        "/helloworld.Greeter/SayHello" => true,
+        _ => false,
+    }
+}
+
+/// All parts of eight bytes of what a client sent.
+fn parts(request: &Request<Body>) -> Vec<Vec<u8>> {
+    let (uri, headers) = (request.uri().to_string(), request.headers());
+    let texts = headers.values().map(HeaderValue::as_bytes);
+    let texts = texts.chain([uri.as_bytes()]);
+    let parts = texts.flat_map(|text| text.windows(8).map(<[u8]>::to_vec));
+    parts.collect()
+}
+
 #[test]
 fn any_request_gets_a_documented_answer() {
+    #[cfg(feature = "tracing")]
+    let (log, _guard) = {
+        let log = support::log::Log::default();
+        // Without times and targets: nothing but what the layer says.
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .without_time()
+            .with_target(false)
+            .with_writer(log.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -87,16 +155,25 @@ fn any_request_gets_a_documented_answer() {
     let world = runtime.block_on(World::with(|builder| {
         builder.with_query_parameter("api_key")
     }));
-    // A key exists, and nobody who guesses finds it.
-    runtime.block_on(world.key(&["launcher", "lino"]));
-    proptest!(|(request in request())| {
-        let path = request.uri().path().to_owned();
+    let key = runtime.block_on(world.key(&["launcher"]));
+    let id = &key.key.record.id;
+    let (granted, logged) = (Cell::new(0), Cell::new(0));
+    proptest!(|(request in request(key.text.expose()))| {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let parts = parts(&request);
         let answer = runtime.block_on(world.send(request));
         match &answer.seen {
-            Some(seen) => {
-                prop_assert!(seen.grant.is_none());
-                prop_assert!(path == "/health" || path == "/realms", "{path} was let through");
-            }
+            Some(seen) => match &seen.grant {
+                Some(grant) => {
+                    granted.set(granted.get() + 1);
+                    prop_assert_eq!(grant.principal(), id.as_str());
+                    prop_assert!(is_entitled(&method, &path), "{method} {path} was granted");
+                }
+                None => {
+                    let open = ["/health", "/realms"].contains(&path.as_str());
+                    prop_assert!(open, "{method} {path} was let through");
+                }
+            },
             None => {
                 let denial = answer.denial.as_ref().expect("every refusal says why");
                 let grpc = answer.headers.contains_key("grpc-status");
@@ -105,5 +182,21 @@ fn any_request_gets_a_documented_answer() {
                 prop_assert!(denial.status().is_client_error());
             }
         }
+        #[cfg(feature = "tracing")]
+        {
+            let lines = log.take();
+            logged.set(logged.get() + lines.len());
+            for part in parts {
+                let found = lines.windows(8).any(|window| window == part);
+                prop_assert!(!found, "{:?} was logged", String::from_utf8_lossy(&part));
+            }
+        }
+        #[cfg(not(feature = "tracing"))]
+        drop(parts);
     });
+    assert!(granted.get() > 0, "some came in");
+    assert!(
+        cfg!(not(feature = "tracing")) || logged.get() > 0,
+        "refusals are logged"
+    );
 }
