@@ -373,14 +373,18 @@ impl KeyQuery {
 ///
 /// 1. [`find`](Self::find) answers the record whose `digest`, or whose `previous.digest`, is the one
 ///    asked for, whole and as last written; nothing where there is none. It does not judge: records
-///    that are disabled, revoked or expired are answered too.
+///    that are disabled, revoked or expired are answered too. [`get`](Self::get) answers the record
+///    with the id asked for in the same way, ids compared byte by byte.
 /// 2. [`insert`](Self::insert) keeps a new record, or says `DuplicateId` or `DuplicateDigest`; a
 ///    digest is taken while any record has it, as current or as previous one.
 /// 3. [`update`](Self::update) replaces the record with the same id if its stored `revision` is the
 ///    one given, and answers the new one, whose `revision` is one higher; otherwise it says
 ///    `Conflict`, or `NotFound`, or `DuplicateDigest`. It leaves `last_used_at` as stored.
 /// 4. [`delete`](Self::delete) removes a record and answers whether it was there.
-/// 5. [`list`](Self::list) answers in order of the id's bytes.
+/// 5. [`list`](Self::list) answers the records that [`KeyQuery::matches`], in order of the id's
+///    bytes: those whose id comes after `after`, which no record needs to have, and whose name
+///    contains `name_contains` as plain text, ASCII letters in either case. Of these it answers the
+///    first `limit`: none where that is 0, all where it is greater than their number.
 /// 6. [`record_last_used`](Self::record_last_used) raises `last_used_at` to the instants given,
 ///    never lowers it, skips ids it does not know, and changes no `revision`.
 /// 7. A call that returns an error changed nothing. Where the connection was lost in the middle
@@ -388,7 +392,8 @@ impl KeyQuery {
 /// 8. Where [`changes`](Self::changes) is given, it is told before the call returns:
 ///    [`changed`](Changes::changed) with the id by `update` and `delete`,
 ///    [`added`](Changes::added) by `insert`, and by an `update` that brought a new digest.
-/// 9. A store that cannot be written says `ReadOnly` to every writing call.
+/// 9. A store that cannot be written says `ReadOnly` to every writing call, an empty batch of
+///    `record_last_used` included.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
     /// The record with this digest.

@@ -49,6 +49,12 @@ pub async fn every_write_is_refused(store: impl KeyStore) {
     );
     let recorded = store.record_last_used(&used).await;
     refused!(recorded, ReadOnly, "rule 9: record_last_used says ReadOnly");
+    let recorded = store.record_last_used(&[]).await;
+    refused!(
+        recorded,
+        ReadOnly,
+        "rule 9: record_last_used says ReadOnly, to an empty batch too"
+    );
     assert_eq!(
         all(&store).await,
         before,
