@@ -52,18 +52,35 @@ impl Denial {
     }
 
     /// Says what happened in words of its own. By default the sentence of the code.
+    ///
+    /// ```
+    /// # use tower_api_key::{Denial, DenialCode};
+    /// Denial::new(DenialCode::RateLimited).with_detail("Come back tomorrow.");
+    /// ```
     #[must_use]
     pub fn with_detail(self, detail: impl Into<String>) -> Self {
         self.more(|more| more.detail = Some(detail.into()))
     }
 
     /// Names the module that was asked for.
+    ///
+    /// ```
+    /// # use tower_api_key::{Denial, DenialCode, Module};
+    /// Denial::new(DenialCode::ModuleAccessMissing).with_module(&Module::new("launcher")?);
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
     #[must_use]
     pub fn with_module(self, module: &Module) -> Self {
         self.more(|more| more.module = Some(module.clone()))
     }
 
     /// Names the license that the module needs, with its end.
+    ///
+    /// ```
+    /// # use tower_api_key::{Denial, DenialCode, LicenseId};
+    /// Denial::new(DenialCode::LicenseExpired).with_license(&LicenseId::new("launcher")?, None);
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
     #[must_use]
     pub fn with_license(self, license: &LicenseId, valid_until: Option<Timestamp>) -> Self {
         self.more(|more| {
@@ -73,6 +90,12 @@ impl Denial {
     }
 
     /// Names the scopes that the route asks for, and those that the caller lacks.
+    ///
+    /// ```
+    /// # use tower_api_key::{Denial, DenialCode, Scope};
+    /// Denial::new(DenialCode::InsufficientScope).with_scopes(&[Scope::new("read:a")?], Vec::new());
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
     #[must_use]
     pub fn with_scopes(self, required: &[Scope], missing: Vec<Scope>) -> Self {
         self.more(|more| {
@@ -82,6 +105,13 @@ impl Denial {
     }
 
     /// Names the tier and the quota that is used up, and when one more request is admitted.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_api_key::{Denial, DenialCode, Tier};
+    /// Denial::new(DenialCode::RateLimited).with_quota(Tier::new("free")?, "hour", Duration::from_secs(60));
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
     #[must_use]
     pub fn with_quota(self, tier: Tier, quota: impl Into<String>, retry_after: Duration) -> Self {
         let quota = quota.into();
@@ -94,6 +124,12 @@ impl Denial {
     }
 
     /// Says how long to wait before trying again.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_api_key::{Denial, DenialCode};
+    /// Denial::new(DenialCode::StoreUnavailable).with_retry_after(Duration::from_secs(1));
+    /// ```
     #[must_use]
     pub fn with_retry_after(self, after: Duration) -> Self {
         self.more(|more| more.retry_after = Some(after))

@@ -343,6 +343,12 @@ impl KeyQuery {
     }
 
     /// Only those whose id comes after this one. By default it starts at the beginning.
+    ///
+    /// ```
+    /// # use tower_api_key::{KeyId, KeyQuery};
+    /// KeyQuery::first(100).with_after(Some(KeyId::new("k1")?));
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
     #[must_use]
     pub fn with_after(mut self, after: Option<KeyId>) -> Self {
         self.after = after;
@@ -350,6 +356,11 @@ impl KeyQuery {
     }
 
     /// Only those whose name contains this text. By default all.
+    ///
+    /// ```
+    /// # use tower_api_key::KeyQuery;
+    /// KeyQuery::first(100).with_name_contains(Some("studio".into()));
+    /// ```
     #[must_use]
     pub fn with_name_contains(mut self, text: Option<String>) -> Self {
         self.name_contains = text;

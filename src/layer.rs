@@ -227,12 +227,24 @@ impl fmt::Debug for ApiKeyLayer {
 impl ApiKeyLayerBuilder {
     /// Reads keys from the header `name`, in any case; answers spell it like this. By default
     /// `X-API-Key`.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_header("X-Studio-Key")
+    /// # ;
+    /// ```
     pub fn with_header(mut self, name: impl Into<String>) -> Self {
         self.header = Some(name.into());
         self
     }
 
     /// Reads no header of its own.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.without_header()
+    /// # ;
+    /// ```
     pub fn without_header(mut self) -> Self {
         self.header = None;
         self
@@ -240,6 +252,12 @@ impl ApiKeyLayerBuilder {
 
     /// Whether keys and tokens are read from `Authorization: Bearer` (RFC 6750 §2.1). By default
     /// they are.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_bearer(false)
+    /// # ;
+    /// ```
     pub fn with_bearer(mut self, bearer: bool) -> Self {
         self.bearer = bearer;
         self
@@ -247,6 +265,12 @@ impl ApiKeyLayerBuilder {
 
     /// Reads keys from the query parameter `name` too. By default from none: query strings end up
     /// in access logs, browser histories and `Referer` headers.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_query_parameter("api_key")
+    /// # ;
+    /// ```
     pub fn with_query_parameter(mut self, name: impl Into<String>) -> Self {
         self.query = Some(name.into());
         self
@@ -254,6 +278,12 @@ impl ApiKeyLayerBuilder {
 
     /// Takes the first of several credentials (header before bearer token before query parameter)
     /// instead of refusing the request. By default it is refused (RFC 6750 §3.1).
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_first_of_many(true)
+    /// # ;
+    /// ```
     pub fn with_first_of_many(mut self, first: bool) -> Self {
         self.first_of_many = first;
         self
@@ -261,6 +291,12 @@ impl ApiKeyLayerBuilder {
 
     /// Leaves the credential in the request; header values are marked as sensitive. By default it
     /// is removed, so that it reaches no handler.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_credential_kept(true)
+    /// # ;
+    /// ```
     pub fn with_credential_kept(mut self, kept: bool) -> Self {
         self.keeps_credential = kept;
         self
@@ -268,6 +304,13 @@ impl ApiKeyLayerBuilder {
 
     /// The key formats that are accepted; their first one is what [`ApiKeyLayer::manager`]
     /// generates. By default `rk_live_…` with a checksum, and the plain hex form beside it.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, InvalidName, KeyFormat, KeyFormats};
+    /// # fn set(builder: ApiKeyLayerBuilder) -> Result<ApiKeyLayerBuilder, InvalidName> {
+    /// let builder = builder.with_formats(KeyFormats::new(KeyFormat::checked("acme")?));
+    /// # Ok(builder) }
+    /// ```
     pub fn with_formats(mut self, formats: KeyFormats) -> Self {
         self.formats = formats;
         self
@@ -275,12 +318,26 @@ impl ApiKeyLayerBuilder {
 
     /// How texts become digests. By default SHA-256; a peppered HMAC makes a stolen store useless
     /// without the pepper.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, InvalidName, KeyHasher};
+    /// # fn set(builder: ApiKeyLayerBuilder, pepper: [u8; 32]) -> Result<ApiKeyLayerBuilder, InvalidName> {
+    /// let builder = builder.with_hasher(KeyHasher::hmac_sha256(pepper)?);
+    /// # Ok(builder) }
+    /// ```
     pub fn with_hasher(mut self, hasher: KeyHasher) -> Self {
         self.hasher = hasher;
         self
     }
 
     /// Admits only keys of these environments. By default every key.
+    ///
+    /// ```
+    /// # use tower_api_key::Environment;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_environments([Environment::live()])
+    /// # ;
+    /// ```
     pub fn with_environments(
         mut self,
         environments: impl IntoIterator<Item = Environment>,
@@ -290,6 +347,13 @@ impl ApiKeyLayerBuilder {
     }
 
     /// Admits a form of path that two parsers could read in two ways. By default none.
+    ///
+    /// ```
+    /// # use tower_api_key::PathForm;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_path_form_admitted(PathForm::EncodedSlash)
+    /// # ;
+    /// ```
     pub fn with_path_form_admitted(mut self, form: PathForm) -> Self {
         self.admitted_paths.push(form);
         self
@@ -297,6 +361,12 @@ impl ApiKeyLayerBuilder {
 
     /// Lets CORS preflight requests through without a credential. By default they are treated like
     /// any other request: put a CORS layer outside, which answers them itself.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_preflight_admitted(true)
+    /// # ;
+    /// ```
     pub fn with_preflight_admitted(mut self, admitted: bool) -> Self {
         self.admits_preflight = admitted;
         self
@@ -311,24 +381,53 @@ impl ApiKeyLayerBuilder {
     /// Neither a module misspelt here nor one misspelt in the map is reported: compare both with
     /// what the ledger knows, [`RouteModules::modules`](crate::RouteModules::modules) and
     /// [`Overview::modules`](crate::Overview::modules).
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, InvalidName, Module};
+    /// # fn set(builder: ApiKeyLayerBuilder) -> Result<ApiKeyLayerBuilder, InvalidName> {
+    /// let builder = builder.with_shadowed_module(Module::new("launcher")?);
+    /// # Ok(builder) }
+    /// ```
     pub fn with_shadowed_module(mut self, module: Module) -> Self {
         self.shadowed.push(module);
         self
     }
 
     /// Counts requests and refuses those over the quota. By default there is no limit.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, RateLimiter};
+    /// # fn set(builder: ApiKeyLayerBuilder, limiter: impl RateLimiter) -> ApiKeyLayerBuilder {
+    /// builder.with_rate_limiter(limiter)
+    /// # }
+    /// ```
     pub fn with_rate_limiter(mut self, limiter: impl RateLimiter) -> Self {
         self.limiter = Some(Arc::new(limiter));
         self
     }
 
     /// Accepts bearer tokens that are no keys. By default none are.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, TokenVerifier};
+    /// # fn set(builder: ApiKeyLayerBuilder, verifier: impl TokenVerifier) -> ApiKeyLayerBuilder {
+    /// builder.with_token_verifier(verifier)
+    /// # }
+    /// ```
     pub fn with_token_verifier(mut self, verifier: impl TokenVerifier) -> Self {
         self.verifier = Some(Arc::new(verifier));
         self
     }
 
     /// Where the time comes from. By default the system's clocks.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tower_api_key::ManualClock;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_clock(Arc::new(ManualClock::new()))
+    /// # ;
+    /// ```
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -336,6 +435,13 @@ impl ApiKeyLayerBuilder {
 
     /// How long what is known is used after the last word from a backend that cannot be reached;
     /// after that the answer is 503. By default 30 seconds; zero is allowed.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_max_staleness(Duration::from_secs(10))
+    /// # ;
+    /// ```
     pub fn with_max_staleness(mut self, most: Duration) -> Self {
         self.limits.max_staleness = most;
         self
@@ -343,6 +449,13 @@ impl ApiKeyLayerBuilder {
 
     /// How long the answers of a store that cannot tell of changes are used. By default 5 seconds;
     /// zero is allowed. Stores that tell of changes are not affected.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_cache_ttl(Duration::from_secs(1))
+    /// # ;
+    /// ```
     pub fn with_cache_ttl(mut self, ttl: Duration) -> Self {
         self.limits.cache_ttl = ttl;
         self
@@ -350,6 +463,12 @@ impl ApiKeyLayerBuilder {
 
     /// How many credentials are remembered (some 250 bytes each), and a quarter as many unknown
     /// texts. By default 100,000.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_cache_capacity(10_000)
+    /// # ;
+    /// ```
     pub fn with_cache_capacity(mut self, credentials: usize) -> Self {
         self.limits.cache_capacity = credentials;
         self
@@ -357,24 +476,50 @@ impl ApiKeyLayerBuilder {
 
     /// How long a look-up may take, waiting for its turn included, before the answer is 503. By
     /// default 250 ms.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_lookup_timeout(Duration::from_millis(100))
+    /// # ;
+    /// ```
     pub fn with_lookup_timeout(mut self, timeout: Duration) -> Self {
         self.limits.lookup_timeout = timeout;
         self
     }
 
     /// How many look-ups may be under way at once. By default 64.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_lookups_at_once(16)
+    /// # ;
+    /// ```
     pub fn with_lookups_at_once(mut self, most: usize) -> Self {
         self.limits.lookups_at_once = most;
         self
     }
 
     /// The realm named in `WWW-Authenticate` (RFC 9110 §11.5), in ASCII. By default `api`.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_realm("studio")
+    /// # ;
+    /// ```
     pub fn with_realm(mut self, realm: impl Into<String>) -> Self {
         self.realm = realm.into();
         self
     }
 
     /// Renders refusals in the service's own way. By default as RFC 9457 problem documents.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, RenderDenial};
+    /// # fn set(builder: ApiKeyLayerBuilder, renderer: impl RenderDenial) -> ApiKeyLayerBuilder {
+    /// builder.with_renderer(renderer)
+    /// # }
+    /// ```
     pub fn with_renderer(mut self, renderer: impl RenderDenial) -> Self {
         self.renderer = Some(Box::new(renderer));
         self
@@ -382,6 +527,12 @@ impl ApiKeyLayerBuilder {
 
     /// The URI, or path from the root, that, followed by a refusal's code, is its problem type
     /// (RFC 9457 §3.1.1). By default the code's place in these docs.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_problem_type_base("https://example.com/errors#")
+    /// # ;
+    /// ```
     pub fn with_problem_type_base(mut self, base: impl Into<String>) -> Self {
         self.type_base = Some(base.into());
         self
@@ -389,6 +540,12 @@ impl ApiKeyLayerBuilder {
 
     /// Whether grants get `Vary` with the credential headers and, where the handler set none,
     /// `Cache-Control: private`. By default they do (RFC 9111 §3.5 protects `Authorization` only).
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_cache_headers(false)
+    /// # ;
+    /// ```
     pub fn with_cache_headers(mut self, on: bool) -> Self {
         self.cache_headers = on;
         self
@@ -397,6 +554,13 @@ impl ApiKeyLayerBuilder {
     /// How often last-used times are written, each key at most once. By default each minute. At
     /// shutdown those of the last interval are lost, unless the service calls
     /// [`ApiKeyLayer::flush`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_last_used_interval(Duration::from_secs(300))
+    /// # ;
+    /// ```
     pub fn with_last_used_interval(mut self, interval: Duration) -> Self {
         self.maintenance.last_used_every = interval;
         self
@@ -405,6 +569,12 @@ impl ApiKeyLayerBuilder {
     /// Whether a task of the layer's own, within a tokio runtime, lets the ledger's time pass and
     /// writes last-used times, until the layer and its services are gone. By default it does;
     /// otherwise call [`ApiKeyLayer::maintain`] each second.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_maintenance_task(false)
+    /// # ;
+    /// ```
     pub fn with_maintenance_task(mut self, on: bool) -> Self {
         self.maintenance.task = on;
         self

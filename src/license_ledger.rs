@@ -126,6 +126,13 @@ impl License {
     }
 
     /// The first instant at which it is no longer valid. By default it never expires.
+    ///
+    /// ```
+    /// # use tower_api_key::{License, LicenseId, Seats};
+    /// let license = License::new(LicenseId::new("launcher-2026")?, Seats::Limited(2));
+    /// license.with_valid_until(Some("2027-01-01T00:00:00Z".parse()?));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn with_valid_until(mut self, valid_until: Option<Timestamp>) -> Self {
         self.valid_until = valid_until;

@@ -72,6 +72,11 @@ impl KeyPatch {
 
     /// Only if the key's [`revision`](KeyRecord::revision) is still this one. By default the patch
     /// applies to whatever the key has become.
+    ///
+    /// ```
+    /// # use tower_api_key::KeyPatch;
+    /// KeyPatch::new().with_revision(7);
+    /// ```
     #[must_use]
     pub fn with_revision(mut self, revision: u64) -> Self {
         self.revision = Some(revision);
@@ -79,6 +84,11 @@ impl KeyPatch {
     }
 
     /// Its name. By default it stays.
+    ///
+    /// ```
+    /// # use tower_api_key::KeyPatch;
+    /// KeyPatch::new().with_name("stage right");
+    /// ```
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -86,6 +96,11 @@ impl KeyPatch {
     }
 
     /// Whether it is enabled. By default that stays.
+    ///
+    /// ```
+    /// # use tower_api_key::KeyPatch;
+    /// KeyPatch::new().with_enabled(false);
+    /// ```
     #[must_use]
     pub fn with_enabled(mut self, enabled: bool) -> Self {
         self.enabled = Some(enabled);
@@ -93,6 +108,12 @@ impl KeyPatch {
     }
 
     /// Its scopes. By default they stay.
+    ///
+    /// ```
+    /// # use tower_api_key::{KeyPatch, Scope};
+    /// KeyPatch::new().with_scopes([Scope::new("read:realms")?]);
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
     #[must_use]
     pub fn with_scopes(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
         self.scopes = Some(scopes.into_iter().collect());
@@ -100,6 +121,12 @@ impl KeyPatch {
     }
 
     /// Its rate tier, or none of its own. By default it stays.
+    ///
+    /// ```
+    /// # use tower_api_key::{KeyPatch, Tier};
+    /// KeyPatch::new().with_tier(Some(Tier::new("premium")?));
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
     #[must_use]
     pub fn with_tier(mut self, tier: Option<Tier>) -> Self {
         self.tier = Some(tier);
@@ -107,6 +134,11 @@ impl KeyPatch {
     }
 
     /// Whose it is, or nobody's. By default that stays.
+    ///
+    /// ```
+    /// # use tower_api_key::KeyPatch;
+    /// KeyPatch::new().with_owner(None);
+    /// ```
     #[must_use]
     pub fn with_owner(mut self, owner: Option<String>) -> Self {
         self.owner = Some(owner);
@@ -114,6 +146,12 @@ impl KeyPatch {
     }
 
     /// The first instant at which it no longer works, or never. By default that stays.
+    ///
+    /// ```
+    /// # use tower_api_key::KeyPatch;
+    /// KeyPatch::new().with_expires_at(Some("2027-01-01T00:00:00Z".parse()?));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn with_expires_at(mut self, expires_at: Option<Timestamp>) -> Self {
         self.expires_at = Some(expires_at);
@@ -121,6 +159,12 @@ impl KeyPatch {
     }
 
     /// Where it may be used from. By default that stays.
+    ///
+    /// ```
+    /// # use tower_api_key::KeyPatch;
+    /// KeyPatch::new().with_allowed_addresses(["10.0.0.0/8".parse()?]);
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
     #[must_use]
     pub fn with_allowed_addresses(
         mut self,
@@ -131,6 +175,11 @@ impl KeyPatch {
     }
 
     /// Whether it is an administrator's. By default that stays.
+    ///
+    /// ```
+    /// # use tower_api_key::KeyPatch;
+    /// KeyPatch::new().with_administrator(false);
+    /// ```
     #[must_use]
     pub fn with_administrator(mut self, administrator: bool) -> Self {
         self.administrator = Some(administrator);

@@ -81,6 +81,12 @@ impl NewKey {
     }
 
     /// The public id. By default a new one is made up.
+    ///
+    /// ```
+    /// # use tower_api_key::{KeyId, NewKey};
+    /// NewKey::named("stage left").with_id(KeyId::new("stage-left")?);
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
     #[must_use]
     pub fn with_id(mut self, id: KeyId) -> Self {
         self.id = Some(id);
@@ -88,6 +94,11 @@ impl NewKey {
     }
 
     /// The environment. By default `live`.
+    ///
+    /// ```
+    /// # use tower_api_key::{Environment, NewKey};
+    /// NewKey::named("stage left").with_environment(Environment::test());
+    /// ```
     #[must_use]
     pub fn with_environment(mut self, environment: Environment) -> Self {
         self.environment = environment;
@@ -95,6 +106,12 @@ impl NewKey {
     }
 
     /// The modules it is assigned, in this order. By default none.
+    ///
+    /// ```
+    /// # use tower_api_key::{Module, NewKey};
+    /// NewKey::named("stage left").with_modules([Module::new("launcher")?]);
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
     #[must_use]
     pub fn with_modules(mut self, modules: impl IntoIterator<Item = Module>) -> Self {
         self.modules = modules.into_iter().collect();
@@ -102,6 +119,12 @@ impl NewKey {
     }
 
     /// Its scopes. By default none.
+    ///
+    /// ```
+    /// # use tower_api_key::{NewKey, Scope};
+    /// NewKey::named("stage left").with_scopes([Scope::new("read:realms")?]);
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
     #[must_use]
     pub fn with_scopes(mut self, scopes: impl IntoIterator<Item = Scope>) -> Self {
         self.scopes = scopes.into_iter().collect();
@@ -109,6 +132,12 @@ impl NewKey {
     }
 
     /// Its rate tier. By default the service's default tier.
+    ///
+    /// ```
+    /// # use tower_api_key::{NewKey, Tier};
+    /// NewKey::named("stage left").with_tier(Tier::new("premium")?);
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
     #[must_use]
     pub fn with_tier(mut self, tier: Tier) -> Self {
         self.tier = Some(tier);
@@ -116,6 +145,11 @@ impl NewKey {
     }
 
     /// Whose it is. By default nobody's.
+    ///
+    /// ```
+    /// # use tower_api_key::NewKey;
+    /// NewKey::named("stage left").with_owner("studio");
+    /// ```
     #[must_use]
     pub fn with_owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
@@ -123,6 +157,12 @@ impl NewKey {
     }
 
     /// The first instant at which it no longer works. By default it never expires.
+    ///
+    /// ```
+    /// # use tower_api_key::NewKey;
+    /// NewKey::named("stage left").with_expires_at("2027-01-01T00:00:00Z".parse()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn with_expires_at(mut self, expires_at: Timestamp) -> Self {
         self.expires_at = Some(expires_at);
@@ -130,6 +170,12 @@ impl NewKey {
     }
 
     /// Where it may be used from. By default from anywhere.
+    ///
+    /// ```
+    /// # use tower_api_key::NewKey;
+    /// NewKey::named("stage left").with_allowed_addresses(["10.0.0.0/8".parse()?]);
+    /// # Ok::<(), tower_api_key::InvalidName>(())
+    /// ```
     #[must_use]
     pub fn with_allowed_addresses(
         mut self,
@@ -140,6 +186,11 @@ impl NewKey {
     }
 
     /// Whether it is an administrator's. By default it is not.
+    ///
+    /// ```
+    /// # use tower_api_key::NewKey;
+    /// NewKey::named("stage left").with_administrator(true);
+    /// ```
     #[must_use]
     pub fn with_administrator(mut self, administrator: bool) -> Self {
         self.administrator = administrator;
