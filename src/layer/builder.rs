@@ -1,0 +1,605 @@
+//! The settings of a layer.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue};
+use thiserror::Error;
+
+use crate::{
+    answers::{Answers, RenderDenial},
+    clock::{Clock, SystemClock},
+    credential::Carriers,
+    gate::Gate,
+    grant::GateId,
+    key_format::{KeyFormats, KeyHasher},
+    key_store::{Environment, KeyStore},
+    layer::{ApiKeyLayer, Shared},
+    license_ledger::{LicenseLedger, Module},
+    lookup::{Limits, Lookup},
+    maintenance,
+    module_map::ModuleMap,
+    name::InvalidName,
+    path::{PathForm, PathForms},
+    rate_limiter::RateLimiter,
+    token::TokenVerifier,
+    uses::Uses,
+};
+
+/// The settings of an [`ApiKeyLayer`], each with a default that is safe.
+///
+/// How a credential is read:
+///
+/// 1. It stands in a header of its own (`X-API-Key: KEY`), in `Authorization: Bearer KEY` ([RFC 6750
+///    §2.1][bearer]), or in a query parameter (`?api_key=KEY`), which is off by default.
+/// 2. `Bearer` counts in any case, with one or more spaces behind it. An empty credential is there,
+///    and invalid. Space around a header's value is not part of it.
+/// 3. `Authorization` with another scheme is neither read nor removed.
+/// 4. Names and values of the query string are percent-decoded once; `+` stands for itself.
+/// 5. More than one credential is refused, equal ones too: a header or parameter twice, two of the
+///    places of rule 1, a `Bearer` beside another `Authorization` header.
+/// 6. Where the request goes on, the credential does not go with it, except on public routes, in
+///    shadow mode, and [with a setting](Self::with_credential_kept).
+///
+/// ```
+/// use tower_api_key::{ApiKeyLayer, MemoryKeyStore, MemoryLedger, RouteModules};
+///
+/// let map = RouteModules::builder().get("/engines", "launcher").build()?;
+/// let layer = ApiKeyLayer::builder(MemoryKeyStore::new(), map, MemoryLedger::new())
+///     .with_query_parameter("api_key")
+///     .build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// [bearer]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+#[must_use = "settings do nothing until `build` is called"]
+pub struct ApiKeyLayerBuilder {
+    store: Arc<dyn KeyStore>,
+    map: Box<dyn ModuleMap>,
+    ledger: Arc<dyn LicenseLedger>,
+    limiter: Option<Arc<dyn RateLimiter>>,
+    verifier: Option<Arc<dyn TokenVerifier>>,
+    clock: Arc<dyn Clock>,
+    formats: KeyFormats,
+    hasher: KeyHasher,
+    /// As the service spells it.
+    header: Option<String>,
+    bearer: bool,
+    query: Option<String>,
+    first_of_many: bool,
+    environments: Option<Vec<Environment>>,
+    admitted_paths: Vec<PathForm>,
+    admits_preflight: bool,
+    shadowed: Vec<Module>,
+    limits: Limits,
+    realm: String,
+    renderer: Option<Box<dyn RenderDenial>>,
+    type_base: Option<String>,
+    keeps_credential: bool,
+    cache_headers: bool,
+    maintenance: maintenance::Settings,
+}
+
+/// Settings that cannot work.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// A header or parameter name that cannot be used, or none at all.
+    #[error(transparent)]
+    Carriers(#[from] InvalidName),
+    /// A realm that cannot stand in a header.
+    #[error("the realm {0:?} cannot stand in a header")]
+    Realm(String),
+    /// A setting that must not be zero is.
+    #[error("`{0}` must not be zero")]
+    Zero(&'static str),
+    /// An empty list of environments admits no key at all.
+    #[error("the list of environments is empty: no key would be admitted")]
+    NoEnvironment,
+    /// A base of problem types to which no code can be appended for a URI reference.
+    #[error("the problem type base {0:?} is neither a URI with a scheme nor an absolute path")]
+    ProblemTypeBase(String),
+}
+
+impl ApiKeyLayerBuilder {
+    pub(super) fn new(
+        store: Arc<dyn KeyStore>,
+        map: Box<dyn ModuleMap>,
+        ledger: Arc<dyn LicenseLedger>,
+    ) -> Self {
+        Self {
+            store,
+            map,
+            ledger,
+            limiter: None,
+            verifier: None,
+            clock: Arc::new(SystemClock::new()),
+            formats: KeyFormats::default(),
+            hasher: KeyHasher::default(),
+            header: Some("X-API-Key".into()),
+            bearer: true,
+            query: None,
+            first_of_many: false,
+            environments: None,
+            admitted_paths: Vec::new(),
+            admits_preflight: false,
+            shadowed: Vec::new(),
+            limits: Limits {
+                max_staleness: Duration::from_secs(30),
+                cache_ttl: Duration::from_secs(5),
+                cache_capacity: 100_000,
+                lookup_timeout: Duration::from_millis(250),
+                lookups_at_once: 64,
+            },
+            realm: "api".into(),
+            renderer: None,
+            type_base: None,
+            keeps_credential: false,
+            cache_headers: true,
+            maintenance: maintenance::Settings::default(),
+        }
+    }
+
+    /// Reads keys from the header `name`, in any case; answers spell it like this. By default
+    /// `X-API-Key`.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_header("X-Studio-Key")
+    /// # ;
+    /// ```
+    pub fn with_header(mut self, name: impl Into<String>) -> Self {
+        self.header = Some(name.into());
+        self
+    }
+
+    /// Reads no header of its own.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.without_header()
+    /// # ;
+    /// ```
+    pub fn without_header(mut self) -> Self {
+        self.header = None;
+        self
+    }
+
+    /// Whether keys and tokens are read from `Authorization: Bearer` (RFC 6750 §2.1). By default
+    /// they are.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_bearer(false)
+    /// # ;
+    /// ```
+    pub fn with_bearer(mut self, bearer: bool) -> Self {
+        self.bearer = bearer;
+        self
+    }
+
+    /// Reads keys from the query parameter `name` too. By default from none: query strings end up
+    /// in access logs, browser histories and `Referer` headers.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_query_parameter("api_key")
+    /// # ;
+    /// ```
+    pub fn with_query_parameter(mut self, name: impl Into<String>) -> Self {
+        self.query = Some(name.into());
+        self
+    }
+
+    /// Takes the first of several credentials (header before bearer token before query parameter)
+    /// instead of refusing the request. By default it is refused (RFC 6750 §3.1).
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_first_of_many(true)
+    /// # ;
+    /// ```
+    pub fn with_first_of_many(mut self, first: bool) -> Self {
+        self.first_of_many = first;
+        self
+    }
+
+    /// Leaves the credential in the request; header values are marked as sensitive. By default it
+    /// is removed, so that it reaches no handler.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_credential_kept(true)
+    /// # ;
+    /// ```
+    pub fn with_credential_kept(mut self, kept: bool) -> Self {
+        self.keeps_credential = kept;
+        self
+    }
+
+    /// The key formats that are accepted; their first one is what [`ApiKeyLayer::manager`]
+    /// generates. By default `rk_live_…` with a checksum, and the plain hex form beside it.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, InvalidName, KeyFormat, KeyFormats};
+    /// # fn set(builder: ApiKeyLayerBuilder) -> Result<ApiKeyLayerBuilder, InvalidName> {
+    /// let builder = builder.with_formats(KeyFormats::new(KeyFormat::checked("acme")?));
+    /// # Ok(builder) }
+    /// ```
+    pub fn with_formats(mut self, formats: KeyFormats) -> Self {
+        self.formats = formats;
+        self
+    }
+
+    /// How texts become digests. By default SHA-256; a peppered HMAC makes a stolen store useless
+    /// without the pepper.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, InvalidName, KeyHasher};
+    /// # fn set(builder: ApiKeyLayerBuilder, pepper: [u8; 32]) -> Result<ApiKeyLayerBuilder, InvalidName> {
+    /// let builder = builder.with_hasher(KeyHasher::hmac_sha256(pepper)?);
+    /// # Ok(builder) }
+    /// ```
+    pub fn with_hasher(mut self, hasher: KeyHasher) -> Self {
+        self.hasher = hasher;
+        self
+    }
+
+    /// Admits only keys of these environments. By default every key.
+    ///
+    /// ```
+    /// # use tower_api_key::Environment;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_environments([Environment::live()])
+    /// # ;
+    /// ```
+    pub fn with_environments(
+        mut self,
+        environments: impl IntoIterator<Item = Environment>,
+    ) -> Self {
+        self.environments = Some(environments.into_iter().collect());
+        self
+    }
+
+    /// Admits a form of path that two parsers could read in two ways. By default none.
+    ///
+    /// ```
+    /// # use tower_api_key::PathForm;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_path_form_admitted(PathForm::EncodedSlash)
+    /// # ;
+    /// ```
+    pub fn with_path_form_admitted(mut self, form: PathForm) -> Self {
+        self.admitted_paths.push(form);
+        self
+    }
+
+    /// Lets CORS preflight requests through without a credential. By default they are treated like
+    /// any other request: put a CORS layer outside, which answers them itself.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_preflight_admitted(true)
+    /// # ;
+    /// ```
+    pub fn with_preflight_admitted(mut self, admitted: bool) -> Self {
+        self.admits_preflight = admitted;
+        self
+    }
+
+    /// Puts a module in shadow mode: a request to a route all of whose modules are in it always
+    /// passes, with its credential, and what would have been its refusal is counted, logged, and put
+    /// among the request's extensions. Always: also where the refusal would have been 400 (more than
+    /// one credential), 429 or 503 (an outage). Only an ambiguous path is refused all the same, since
+    /// no route is known then. By default no module is in shadow mode.
+    ///
+    /// Neither a module misspelt here nor one misspelt in the map is reported: compare both with
+    /// what the ledger knows, [`RouteModules::modules`](crate::RouteModules::modules) and
+    /// [`Overview::modules`](crate::Overview::modules).
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, InvalidName, Module};
+    /// # fn set(builder: ApiKeyLayerBuilder) -> Result<ApiKeyLayerBuilder, InvalidName> {
+    /// let builder = builder.with_shadowed_module(Module::new("launcher")?);
+    /// # Ok(builder) }
+    /// ```
+    pub fn with_shadowed_module(mut self, module: Module) -> Self {
+        self.shadowed.push(module);
+        self
+    }
+
+    /// Counts requests and refuses those over the quota. By default there is no limit.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, RateLimiter};
+    /// # fn set(builder: ApiKeyLayerBuilder, limiter: impl RateLimiter) -> ApiKeyLayerBuilder {
+    /// builder.with_rate_limiter(limiter)
+    /// # }
+    /// ```
+    pub fn with_rate_limiter(mut self, limiter: impl RateLimiter) -> Self {
+        self.limiter = Some(Arc::new(limiter));
+        self
+    }
+
+    /// Accepts bearer tokens that are no keys. By default none are.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, TokenVerifier};
+    /// # fn set(builder: ApiKeyLayerBuilder, verifier: impl TokenVerifier) -> ApiKeyLayerBuilder {
+    /// builder.with_token_verifier(verifier)
+    /// # }
+    /// ```
+    pub fn with_token_verifier(mut self, verifier: impl TokenVerifier) -> Self {
+        self.verifier = Some(Arc::new(verifier));
+        self
+    }
+
+    /// Where the time comes from. By default the system's clocks.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tower_api_key::ManualClock;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_clock(Arc::new(ManualClock::new()))
+    /// # ;
+    /// ```
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// How long what is known is used after the last word from a backend that cannot be reached;
+    /// after that the answer is 503. By default 30 seconds; zero is allowed.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_max_staleness(Duration::from_secs(10))
+    /// # ;
+    /// ```
+    pub fn with_max_staleness(mut self, most: Duration) -> Self {
+        self.limits.max_staleness = most;
+        self
+    }
+
+    /// How long the answers of a store that cannot tell of changes are used. By default 5 seconds;
+    /// zero is allowed. Stores that tell of changes are not affected.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_cache_ttl(Duration::from_secs(1))
+    /// # ;
+    /// ```
+    pub fn with_cache_ttl(mut self, ttl: Duration) -> Self {
+        self.limits.cache_ttl = ttl;
+        self
+    }
+
+    /// How many credentials are remembered (some 250 bytes each), and a quarter as many unknown
+    /// texts. By default 100,000.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_cache_capacity(10_000)
+    /// # ;
+    /// ```
+    pub fn with_cache_capacity(mut self, credentials: usize) -> Self {
+        self.limits.cache_capacity = credentials;
+        self
+    }
+
+    /// How long a look-up may take, waiting for its turn included, before the answer is 503. By
+    /// default 250 ms.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_lookup_timeout(Duration::from_millis(100))
+    /// # ;
+    /// ```
+    pub fn with_lookup_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.lookup_timeout = timeout;
+        self
+    }
+
+    /// How many look-ups may be under way at once. By default 64.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_lookups_at_once(16)
+    /// # ;
+    /// ```
+    pub fn with_lookups_at_once(mut self, most: usize) -> Self {
+        self.limits.lookups_at_once = most;
+        self
+    }
+
+    /// The realm named in `WWW-Authenticate` (RFC 9110 §11.5), in ASCII. By default `api`.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_realm("studio")
+    /// # ;
+    /// ```
+    pub fn with_realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm = realm.into();
+        self
+    }
+
+    /// Renders refusals in the service's own way. By default as RFC 9457 problem documents.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, RenderDenial};
+    /// # fn set(builder: ApiKeyLayerBuilder, renderer: impl RenderDenial) -> ApiKeyLayerBuilder {
+    /// builder.with_renderer(renderer)
+    /// # }
+    /// ```
+    pub fn with_renderer(mut self, renderer: impl RenderDenial) -> Self {
+        self.renderer = Some(Box::new(renderer));
+        self
+    }
+
+    /// The URI, or path from the root, that, followed by a refusal's code, is its problem type
+    /// (RFC 9457 §3.1.1). By default the code's place in these docs.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_problem_type_base("https://example.com/errors#")
+    /// # ;
+    /// ```
+    pub fn with_problem_type_base(mut self, base: impl Into<String>) -> Self {
+        self.type_base = Some(base.into());
+        self
+    }
+
+    /// Whether grants get `Vary` with the credential headers and, where the handler set none,
+    /// `Cache-Control: private`. By default they do (RFC 9111 §3.5 protects `Authorization` only).
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_cache_headers(false)
+    /// # ;
+    /// ```
+    pub fn with_cache_headers(mut self, on: bool) -> Self {
+        self.cache_headers = on;
+        self
+    }
+
+    /// How often last-used times are written, each key at most once. By default each minute. At
+    /// shutdown those of the last interval are lost, unless the service calls
+    /// [`ApiKeyLayer::flush`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_last_used_interval(Duration::from_secs(300))
+    /// # ;
+    /// ```
+    pub fn with_last_used_interval(mut self, interval: Duration) -> Self {
+        self.maintenance.last_used_every = interval;
+        self
+    }
+
+    /// Whether a task of the layer's own, within a tokio runtime, lets the ledger's time pass and
+    /// writes last-used times, until the layer and its services are gone. By default it does;
+    /// otherwise call [`ApiKeyLayer::maintain`] each second.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_maintenance_task(false)
+    /// # ;
+    /// ```
+    pub fn with_maintenance_task(mut self, on: bool) -> Self {
+        self.maintenance.task = on;
+        self
+    }
+
+    /// The layer.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] names the setting that cannot work.
+    pub fn build(mut self) -> Result<ApiKeyLayer, SetupError> {
+        let carriers = Carriers {
+            header: self.header.as_deref().map(header_name).transpose()?,
+            bearer: self.bearer,
+            query: self.query,
+            first_of_many: self.first_of_many,
+        };
+        carriers.check()?;
+        if self.environments.as_ref().is_some_and(Vec::is_empty) {
+            return Err(SetupError::NoEnvironment);
+        }
+        for (name, zero) in [
+            ("cache_capacity", self.limits.cache_capacity == 0),
+            ("lookup_timeout", self.limits.lookup_timeout.is_zero()),
+            ("lookups_at_once", self.limits.lookups_at_once == 0),
+        ] {
+            if zero {
+                return Err(SetupError::Zero(name));
+            }
+        }
+        // What is beyond ASCII is opaque to who reads a header (RFC 9110 §5.5).
+        if !self.realm.is_ascii() {
+            return Err(SetupError::Realm(self.realm));
+        }
+        if let Some(base) = self.type_base.take_if(|base| !is_uri_reference(base)) {
+            return Err(SetupError::ProblemTypeBase(base));
+        }
+        let header = carriers.header.as_ref().map(HeaderName::as_str);
+        let answers = Answers::new(
+            &self.realm,
+            carriers.clone(),
+            self.header.as_deref(),
+            self.renderer,
+            self.type_base,
+        )
+        .map_err(|_| SetupError::Realm(self.realm))?;
+        let shared = Arc::new(Shared {
+            vary: vary(header, self.bearer),
+            cache_headers: self.cache_headers,
+            answers: Arc::new(answers),
+            keeps_credential: self.keeps_credential,
+            maintenance: maintenance::Schedule::new(self.maintenance),
+            gate: Gate {
+                id: GateId::new(),
+                lookup: Arc::new(Lookup::new(
+                    self.store,
+                    self.ledger,
+                    self.verifier,
+                    self.clock,
+                    self.limits,
+                )),
+                uses: Uses::new(),
+                map: self.map,
+                limiter: self.limiter,
+                carriers,
+                formats: self.formats,
+                hasher: self.hasher,
+                environments: self.environments,
+                admitted_paths: PathForms::from_iter(self.admitted_paths),
+                admits_preflight: self.admits_preflight,
+                shadowed: self.shadowed,
+            },
+        });
+        shared.start_maintenance();
+        Ok(ApiKeyLayer { shared })
+    }
+}
+
+impl fmt::Debug for ApiKeyLayerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeyLayerBuilder")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+fn header_name(name: &str) -> Result<HeaderName, InvalidName> {
+    let rule = "a header name (RFC 9110 §5.1)";
+    name.parse()
+        .map_err(|_| InvalidName::new("credential header", name, rule))
+}
+
+/// A URI with a scheme, or a path from the root (RFC 3986 §3.1, §4.2); characters that no URI has
+/// are in neither.
+fn is_uri_reference(text: &str) -> bool {
+    let scheme = |scheme: &str| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && (scheme.bytes()).all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    let rooted = text.starts_with('/') || text.split_once(':').is_some_and(|(s, _)| scheme(s));
+    rooted && (text.bytes()).all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte))
+}
+
+/// The headers that decide what a client gets (RFC 9110 §12.5.5).
+fn vary(header: Option<&str>, bearer: bool) -> Option<HeaderValue> {
+    match (header, bearer) {
+        // The usual case costs no reference count that all threads would share.
+        (Some("x-api-key"), true) => Some(HeaderValue::from_static("x-api-key, authorization")),
+        (Some(name), true) => HeaderValue::try_from(format!("{name}, authorization")).ok(),
+        (Some(name), false) => HeaderValue::try_from(name).ok(),
+        (None, true) => Some(HeaderValue::from_static("authorization")),
+        (None, false) => None,
+    }
+}
