@@ -242,3 +242,28 @@ async fn a_key_with_two_live_texts_is_written_once_with_its_latest_use() {
         assert_eq!(watched.writes.take_all(), []);
     }
 }
+
+/// One text's use was on its way to the store when the other text was used: what comes back into the
+/// queue from a writing that failed is older than what stands there.
+#[tokio::test]
+async fn a_dropped_flush_of_one_text_does_not_undo_the_use_of_the_other() {
+    let watched = Watched::new().await;
+    let old = watched.world.key(&[]).await;
+    let id = old.key.record.id.clone();
+    let grace = Some(Duration::from_secs(3_600));
+    let manager = &watched.world.manager;
+    let new = manager.regenerate(&id, grace, &admin()).await;
+    let new = new.expect("a new text");
+    watched.get("/me", &old).await;
+    watched.writes.set(Writing::Waits);
+    {
+        let mut dropped = pin!(watched.layer.flush());
+        assert!(poll!(dropped.as_mut()).is_pending());
+        watched.world.clock.advance(SECOND);
+        watched.get("/me", &new).await;
+    }
+    watched.writes.open();
+    watched.flush().await;
+    let latest = watched.world.clock.now().wall;
+    assert_eq!(watched.writes.take_all(), [(id, latest)]);
+}
