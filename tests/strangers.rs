@@ -51,8 +51,8 @@ fn bearer(path: &str, token: &str) -> Request<Body> {
 }
 
 fn from(address: &str, mut request: Request<Body>) -> Request<Body> {
-    let address = address.parse().expect("an address");
-    request.extensions_mut().insert(PeerAddress(address));
+    let address: std::net::SocketAddr = address.parse().expect("an address");
+    request.extensions_mut().insert(PeerAddress::from(address));
     request
 }
 
