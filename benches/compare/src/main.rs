@@ -64,7 +64,7 @@ fn row(number: &str, figure: &str, at_least: bool, target: f64, reached: f64) {
         if at_least { '≥' } else { '≤' },
         if met { '✓' } else { '✗' },
     );
-    let digits = if target >= 100.0 || target.fract() == 0.0 && target == reached {
+    let digits = if reached.fract() == 0.0 || reached >= 100.0 {
         0
     } else {
         2
