@@ -19,18 +19,14 @@ pub struct Lane<'a> {
 pub fn requests<'a, S>(
     name: &'static str,
     mut service: S,
-    mut make: impl FnMut() -> Request<Body> + 'a,
+    make: impl FnMut() -> Request<Body> + 'a,
 ) -> Lane<'a>
 where
     S: Service<Request<Body>, Error = Infallible> + 'a,
 {
-    batches(
-        name,
-        move || make(),
-        move |request| {
-            drop(black_box(support::call(&mut service, request)));
-        },
-    )
+    batches(name, make, move |request| {
+        drop(black_box(support::call(&mut service, request)));
+    })
 }
 
 /// `measured` applied to what `make` makes; making is not timed.

@@ -26,15 +26,13 @@ use crate::support::{Keys, MODULES, RESOURCES, router};
 
 /// What is kept of a key.
 pub struct Record {
-    pub id: String,
     pub modules: Vec<String>,
     pub scopes: Vec<String>,
     pub enabled: bool,
 }
 
-fn record(number: usize) -> Arc<Record> {
+fn record() -> Arc<Record> {
     Arc::new(Record {
-        id: format!("01kb{number:022}"),
         modules: MODULES.map(String::from).to_vec(),
         scopes: ["read:assets", "read:engines", "write:engines"]
             .map(String::from)
@@ -57,7 +55,7 @@ struct ByHand {
 pub fn by_hand(keys: &Keys) -> Router {
     let cache = moka::sync::Cache::new(2 * keys.count() as u64);
     for number in 0..keys.count() {
-        cache.insert(digest(keys.text(number)), record(number));
+        cache.insert(digest(keys.text(number)), record());
     }
     cache.run_pending_tasks();
     let mut modules = HashMap::new();
@@ -132,7 +130,7 @@ pub fn require_authorization<S>(
 ) -> <AsyncRequireAuthorizationLayer<KnownKey> as Layer<S>>::Service {
     let known = DashMap::new();
     for number in 0..keys.count() {
-        known.insert(digest(keys.text(number)), record(number));
+        known.insert(digest(keys.text(number)), record());
     }
     AsyncRequireAuthorizationLayer::new(KnownKey(Arc::new(known))).layer(inner)
 }
