@@ -88,6 +88,8 @@ impl Uses {
                 batch.passes.clear();
                 observe::last_used_written(written.len());
             }
+            // A shard that has held a million keys need not go on taking their room.
+            self.shard(shard).shrink_to_fit();
         }
         Ok(())
     }
