@@ -23,8 +23,8 @@ use crate::{
 /// 2. What concerns a key's life (created, disabled, revoked, expired, deleted) is accepted and
 ///    needs no doing; so do passing time and switching off limited edition, which is never on.
 /// 3. What it would have to keep (assignments, licenses, mappings, limited edition) is refused as
-///    [`ReadOnly`](BackendError::ReadOnly). Modules are changed where they are: in the key's
-///    record.
+///    [`ReadOnly`](BackendError::ReadOnly), so a [`KeyManager`](crate::KeyManager) over it makes keys
+///    without modules only. Modules are changed where they are: in the key's record.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
