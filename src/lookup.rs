@@ -364,6 +364,10 @@ impl Lookup {
                 if standings.clock <= self.clock.now().wall {
                     standings.clock = Timestamp::MIN;
                 }
+                // So would each key's own expiry, which is judged with the key.
+                if standings.active_until == pass.expires_at() {
+                    standings.active_until = None;
+                }
                 Some(self.standings.share(standings))
             }
             Err(error) => {
@@ -384,3 +388,54 @@ impl fmt::Debug for Lookup {
 }
 
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Actor, KeyManager, ManualClock, MemoryKeyStore, MemoryLedger, Module, NewKey};
+
+    #[tokio::test]
+    async fn keys_with_expiries_of_their_own_share_what_the_ledger_says() {
+        let clock = Arc::new(ManualClock::new());
+        let store = MemoryKeyStore::new();
+        let ledger = MemoryLedger::new().with_clock(clock.clone());
+        let manager = KeyManager::new(store.clone(), ledger.clone()).with_clock(clock.clone());
+        let launcher = Module::new("launcher").expect("a module");
+        let system = Actor::system();
+        manager
+            .map_module(&launcher, None, &system)
+            .await
+            .expect("mapped");
+        let limits = Limits {
+            max_staleness: Duration::ZERO,
+            cache_ttl: Duration::ZERO,
+            cache_capacity: 8,
+            lookup_timeout: Duration::from_secs(1),
+            lookups_at_once: 1,
+        };
+        let lookup = Lookup::new(
+            Arc::new(store),
+            Arc::new(ledger),
+            None,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            limits,
+        );
+        let lookup = Arc::new(lookup);
+        let mut shared = Vec::new();
+        for seconds in [60, 120] {
+            let expiry = clock
+                .now()
+                .wall
+                .saturating_add(Duration::from_secs(seconds));
+            let new = NewKey::named("short").with_modules([launcher.clone()]);
+            let created = manager.create(new.with_expires_at(expiry), &system).await;
+            let digest = created.expect("created").key.record.digest;
+            let Found::Pass(pass) = lookup.find(digest, Source::Store, None).await else {
+                panic!("not found");
+            };
+            let pass = lookup.judge(digest, &pass).await.expect("judged");
+            shared.push(std::ptr::from_ref(pass.standings().expect("standings")).addr());
+        }
+        assert_eq!(shared[0], shared[1]);
+    }
+}
