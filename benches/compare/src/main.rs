@@ -31,7 +31,9 @@ fn main() {
     let arguments: Vec<_> = env::args().skip(1).collect();
     match &arguments[..] {
         [mode, server] if mode == "serve" => return loopback::serve(server),
-        [mode, count] if mode == "memory" => return memory::print(count.parse().expect("a count")),
+        [mode, count] if mode == "resident" => {
+            return memory::print(count.parse().expect("a count"));
+        }
         _ => {}
     }
     let sections: [(&str, fn()); 8] = [

@@ -8,7 +8,7 @@ use crate::support::World;
 pub fn in_a_process_of_its_own(keys: usize) -> f64 {
     let itself = env::current_exe().expect("the path of this program");
     let output = Command::new(itself)
-        .args(["memory", &keys.to_string()])
+        .args(["resident", &keys.to_string()])
         .output();
     let output = output.expect("the process runs").stdout;
     String::from_utf8_lossy(&output)
