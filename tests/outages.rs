@@ -23,6 +23,14 @@ fn unavailable(answer: &Answer, code: &str) {
     assert!(answer.challenges().is_empty(), "an outage is no 401");
 }
 
+/// Drives a request until the backend has been `reached`, which does not let its answer go yet.
+async fn held_up<F: Future + Unpin>(request: &mut F, reached: impl Fn() -> bool) {
+    while !reached() {
+        assert!(futures_util::poll!(&mut *request).is_pending());
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_warm_key_asks_nobody() {
     let faulty = Faulty::new().await;
@@ -364,10 +372,7 @@ async fn a_dropped_request_cancels_nobody() {
     let key = faulty.world.key(&["launcher"]).await;
     faulty.store.set(Fault::Late);
     let mut first = Box::pin(faulty.get("/engines", key.text.expose()));
-    while faulty.store.asked() == 0 {
-        assert!(futures_util::poll!(first.as_mut()).is_pending());
-        tokio::task::yield_now().await;
-    }
+    held_up(&mut first, || faulty.store.asked() > 0).await;
     let mut second = Box::pin(faulty.get("/engines", key.text.expose()));
     assert!(futures_util::poll!(second.as_mut()).is_pending());
     drop(first);
@@ -377,10 +382,7 @@ async fn a_dropped_request_cancels_nobody() {
     // Where nobody is left to wait, what was read is kept all the same.
     let other = faulty.world.key(&[]).await;
     let mut alone = Box::pin(faulty.get("/me", other.text.expose()));
-    while faulty.store.asked() == 1 {
-        assert!(futures_util::poll!(alone.as_mut()).is_pending());
-        tokio::task::yield_now().await;
-    }
+    held_up(&mut alone, || faulty.store.asked() > 1).await;
     drop(alone);
     faulty.store.open();
     for _ in 0..10 {
@@ -397,10 +399,7 @@ async fn a_read_that_began_before_a_revocation_grants_nothing_after_it() {
     faulty.store.set(Fault::Late);
     // The look-up has read the key, and is held up on its way back.
     let mut early = Box::pin(faulty.get("/engines", key.text.expose()));
-    while faulty.store.asked() == 0 {
-        assert!(futures_util::poll!(early.as_mut()).is_pending());
-        tokio::task::yield_now().await;
-    }
+    held_up(&mut early, || faulty.store.asked() > 0).await;
     faulty
         .world
         .manager
@@ -428,10 +427,7 @@ async fn a_reading_of_the_ledger_that_began_before_an_eviction_grants_nothing_af
     let key = faulty.world.key(&["launcher"]).await;
     faulty.ledger.set(Fault::Late);
     let mut early = Box::pin(faulty.get("/engines", key.text.expose()));
-    while faulty.ledger.asked() == 0 {
-        assert!(futures_util::poll!(early.as_mut()).is_pending());
-        tokio::task::yield_now().await;
-    }
+    held_up(&mut early, || faulty.ledger.asked() > 0).await;
     let id = &key.key.record.id;
     let modules = [support::module("launcher")];
     faulty
