@@ -126,17 +126,36 @@ pub(crate) fn ambiguity(path: &str, admitted: PathForms) -> Option<PathForm> {
 
 /// Whether nothing in a path can be part of one of the forms: true for nearly all of them.
 fn is_plain(path: &[u8]) -> bool {
-    // Folds without an early exit, so that the compiler looks at many bytes at a time.
-    let escaped = path.iter().fold(false, |found, &byte| {
-        found | (byte == b'%') | (byte == b'\\')
-    });
-    let slashed = path
+    let Some(last) = path.last_chunk::<9>() else {
+        // Too short for words, and as quickly read with care.
+        return false;
+    };
+    // Eight bytes at a time, beside the eight that follow one by one; the last ones overlap.
+    let mut plain = path[0] != b'.' && last[8] != b'\\' && is_plain_window(last);
+    let mut rest = path;
+    while let (true, Some(window)) = (plain, rest.first_chunk::<9>()) {
+        plain = is_plain_window(window);
+        rest = &rest[8..];
+    }
+    plain
+}
+
+/// Whether the first eight bytes are plain before those that follow each of them.
+fn is_plain_window(window: &[u8; 9]) -> bool {
+    const EACH_BYTE: u64 = u64::from_le_bytes([1; 8]);
+    const UPPER_BITS: u64 = EACH_BYTE << 7;
+    let [first @ .., _] = window;
+    let [_, second @ ..] = window;
+    let (bytes, next) = (u64::from_le_bytes(*first), u64::from_le_bytes(*second));
+    let all = |byte: u8| EACH_BYTE * u64::from(byte);
+    // Zero where it is found. A slash and a dot differ in the last bit only.
+    let percent = bytes ^ all(b'%');
+    let backslash = bytes ^ all(b'\\');
+    let slash_before_slash_or_dot = (bytes ^ all(b'/')) | ((next | EACH_BYTE) ^ all(b'/'));
+    // Taking one from a zero byte borrows into its upper bit; so may a byte above one, no matter.
+    [percent, backslash, slash_before_slash_or_dot]
         .iter()
-        .zip(path.iter().skip(1))
-        .fold(false, |found, (&byte, &next)| {
-            found | ((byte == b'/') & ((next == b'/') | (next == b'.')))
-        });
-    !(escaped | slashed | path.starts_with(b"."))
+        .all(|word| word.wrapping_sub(EACH_BYTE) & !word & UPPER_BITS == 0)
 }
 
 fn begins_with_dot_segment(mut rest: &[u8]) -> bool {
