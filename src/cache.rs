@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasherDefault, Hasher, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
     sync::Arc,
 };
 
@@ -18,7 +18,9 @@ use crate::{
 /// Two bounded caches by digest. A flood of made-up keys fills the second one only, which hashes
 /// with a key of this process, so that nobody can aim at one slot of it.
 pub(crate) struct Cache {
-    passes: sync::Cache<KeyDigest, Arc<Pass>, UnitWeighter, BuildHasherDefault<FirstWord>>,
+    /// By the first word of the digest; the rest is compared in the pass itself, which is read next
+    /// in any case. Should two digests ever have the same word, they take turns.
+    passes: sync::Cache<u64, Arc<Pass>, UnitWeighter, BuildHasherDefault<AsItIs>>,
     absent: sync::Cache<KeyDigest, Absent, UnitWeighter, RandomState>,
 }
 
@@ -40,21 +42,26 @@ impl Cache {
 
     /// What was last read of a credential: the caller judges whether it is current.
     pub(crate) fn pass(&self, digest: &KeyDigest) -> Option<Arc<Pass>> {
-        self.passes.get(digest)
+        self.passes
+            .get(&digest.first_word())
+            .filter(|pass| pass.digest() == digest)
     }
 
     /// The same, without counting as a use.
     pub(crate) fn peek(&self, digest: &KeyDigest) -> Option<Arc<Pass>> {
-        self.passes.peek(digest)
+        self.passes
+            .peek(&digest.first_word())
+            .filter(|pass| pass.digest() == digest)
     }
 
-    pub(crate) fn keep(&self, digest: KeyDigest, pass: Arc<Pass>) {
-        self.passes.insert(digest, pass);
+    pub(crate) fn keep(&self, pass: Arc<Pass>) {
+        self.passes.insert(pass.digest().first_word(), pass);
     }
 
     /// Remembers that nothing is found by `digest`, as of `stamp`.
     pub(crate) fn keep_absent(&self, digest: KeyDigest, stamp: Stamp, fresh_until: u64) {
-        self.passes.remove(&digest);
+        self.passes
+            .remove_if(&digest.first_word(), |pass| *pass.digest() == digest);
         self.absent.insert(digest, Absent { stamp, fresh_until });
     }
 
@@ -75,10 +82,10 @@ impl fmt::Debug for Cache {
     }
 }
 
-fn bounded<V: Clone, B: std::hash::BuildHasher + Clone>(
+fn bounded<K: Eq + Hash, V: Clone, B: BuildHasher + Clone>(
     capacity: usize,
     hasher: B,
-) -> sync::Cache<KeyDigest, V, UnitWeighter, B> {
+) -> sync::Cache<K, V, UnitWeighter, B> {
     let options = OptionsBuilder::new()
         .estimated_items_capacity(capacity)
         .weight_capacity(capacity as u64)
@@ -92,12 +99,12 @@ fn bounded<V: Clone, B: std::hash::BuildHasher + Clone>(
     )
 }
 
-/// A digest is as good as random: its first word is the hash. That nobody can choose digests that
+/// A word of a digest is as good as random: it is its own hash. That nobody can choose digests that
 /// collide is not needed here, because only credentials that exist are kept.
 #[derive(Default)]
-struct FirstWord(u64);
+struct AsItIs(u64);
 
-impl Hasher for FirstWord {
+impl Hasher for AsItIs {
     fn finish(&self) -> u64 {
         self.0
     }

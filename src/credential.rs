@@ -1,4 +1,4 @@
-//! Where a credential stands in a request: reading it, and taking it out again.
+//! Where a credential stands in a request: taking it out, and putting it back.
 //!
 //! 1. There are three carriers: a header of the service's choice (`X-API-Key: KEY`),
 //!    `Authorization: Bearer KEY` ([RFC 6750 §2.1][bearer]) and a query parameter (`?api_key=KEY`),
@@ -14,18 +14,18 @@
 //!    parameter, two carriers, a `Bearer` beside another `Authorization` header. A setting takes the
 //!    first instead, in the order of rule 1.
 //!
-//! Nothing is allocated, but for a parameter's value that has to be decoded.
+//! Nothing is allocated, but for the value of a parameter.
 //!
 //! [bearer]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
 
-use std::{fmt, ops::Deref};
+use std::fmt;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri,
     header::AUTHORIZATION,
     uri::{Parts, PathAndQuery},
 };
-use percent_encoding::{percent_decode, percent_decode_str};
+use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
 use crate::name::{self, InvalidName};
@@ -53,20 +53,27 @@ pub(crate) enum Carrier {
 
 /// What a request presents.
 #[derive(Debug)]
-pub(crate) enum Presented<'r> {
+pub(crate) enum Presented {
     Nothing,
     /// More than one credential.
     Many,
-    One {
-        carrier: Carrier,
-        text: Text<'r>,
-    },
+    One(Credential),
 }
 
-/// The text of a credential as bytes, hidden from `Debug`; wiped on drop where it is a copy.
-pub(crate) enum Text<'r> {
-    Sent(&'r [u8]),
-    Decoded(Zeroizing<Vec<u8>>),
+/// A credential of a request that has only this one, or of which it is the first that counts.
+pub(crate) struct Credential {
+    pub(crate) carrier: Carrier,
+    text: Text,
+}
+
+/// The text of a credential, or a header's value that holds it.
+enum Text {
+    /// The only one, no longer in the request.
+    Taken(HeaderValue),
+    /// Still in the request, perhaps beside others.
+    Seen(HeaderValue),
+    /// The value of a query parameter, wiped on drop.
+    Parameter(Zeroizing<Vec<u8>>),
 }
 
 impl Carriers {
@@ -94,63 +101,112 @@ impl Carriers {
         Ok(())
     }
 
-    /// The credential of a request.
-    pub(crate) fn read<'r>(&self, headers: &'r HeaderMap, query: Option<&'r str>) -> Presented<'r> {
+    /// The credential of a request: taken out of its headers where that is a matter of one look-up,
+    /// which is nearly always.
+    pub(crate) fn take(&self, headers: &mut HeaderMap, query: Option<&str>) -> Presented {
+        let repeated = headers.len() != headers.keys_len();
+        if repeated || self.first_of_many || self.query.is_some() {
+            return self.see(headers, query);
+        }
+        let own = self.header.as_ref().and_then(|name| headers.remove(name));
+        let authorization = headers.get(AUTHORIZATION).filter(|_| self.bearer);
+        let bearer = authorization.and_then(bearer_token).is_some();
+        match (own, &self.header) {
+            (Some(value), Some(name)) if bearer => {
+                headers.insert(name, value);
+                Presented::Many
+            }
+            (Some(value), _) => Presented::one(Carrier::Header, Text::Taken(value)),
+            (None, _) if bearer => headers
+                .remove(AUTHORIZATION)
+                .map_or(Presented::Nothing, |value| {
+                    Presented::one(Carrier::Bearer, Text::Taken(value))
+                }),
+            (None, _) => Presented::Nothing,
+        }
+    }
+
+    /// The credential of a request, which stays as it is.
+    fn see(&self, headers: &HeaderMap, query: Option<&str>) -> Presented {
         let mut first = None;
         let mut many = false;
-        let mut found = |carrier, text: &'r [u8], repeated| {
+        let mut found = |repeated, credential: &dyn Fn() -> Credential| {
             many |= repeated || first.is_some();
-            first.get_or_insert((carrier, text));
+            first.get_or_insert_with(credential);
+        };
+        let in_header = |carrier, value: &HeaderValue| Credential {
+            carrier,
+            text: Text::Seen(value.clone()),
         };
         if let Some(name) = &self.header {
             for value in headers.get_all(name) {
-                found(Carrier::Header, value.as_bytes().trim_ascii(), false);
+                found(false, &|| in_header(Carrier::Header, value));
             }
         }
         if self.bearer {
             let values = headers.get_all(AUTHORIZATION);
-            for token in values.iter().filter_map(bearer_token) {
-                found(Carrier::Bearer, token, values.iter().nth(1).is_some());
+            for value in values.iter().filter(|value| bearer_token(value).is_some()) {
+                let beside_another = values.iter().nth(1).is_some();
+                found(beside_another, &|| in_header(Carrier::Bearer, value));
             }
         }
         if let (Some(name), Some(query)) = (&self.query, query) {
             for pair in query.split('&').filter(|pair| has_name(pair, name)) {
                 let value = pair.split_once('=').map_or("", |(_, value)| value);
-                found(Carrier::Query, value.as_bytes(), false);
+                found(false, &|| Credential {
+                    carrier: Carrier::Query,
+                    text: Text::parameter(value),
+                });
             }
         }
         match first {
             None => Presented::Nothing,
             Some(_) if many && !self.first_of_many => Presented::Many,
-            Some((carrier, text)) => Presented::One {
-                carrier,
-                text: match carrier {
-                    Carrier::Query if text.contains(&b'%') => Text::decoded(text),
-                    _ => Text::Sent(text),
-                },
-            },
+            Some(credential) => Presented::One(credential),
         }
     }
 
-    /// Removes every credential from the headers.
-    pub(crate) fn strip(&self, headers: &mut HeaderMap) {
+    /// Removes every credential that is still in the headers of a request that presented
+    /// `presented`.
+    pub(crate) fn strip(&self, headers: &mut HeaderMap, presented: Presented) {
+        if let Presented::One(Credential {
+            text: Text::Taken(_),
+            ..
+        }) = presented
+        {
+            return;
+        }
         if let Some(name) = &self.header {
             headers.remove(name);
         }
-        if self.bearer {
-            let values = headers.get_all(AUTHORIZATION);
-            if values.iter().any(|value| bearer_token(value).is_some()) {
-                let foreign: Vec<_> = values
-                    .iter()
-                    .filter(|value| bearer_token(value).is_none())
-                    .cloned()
-                    .collect();
-                headers.remove(AUTHORIZATION);
-                for value in foreign {
-                    headers.append(AUTHORIZATION, value);
-                }
+        let values = headers.get_all(AUTHORIZATION);
+        if self.bearer && values.iter().any(|value| bearer_token(value).is_some()) {
+            let foreign: Vec<_> = values
+                .iter()
+                .filter(|value| bearer_token(value).is_none())
+                .cloned()
+                .collect();
+            headers.remove(AUTHORIZATION);
+            for value in foreign {
+                headers.append(AUTHORIZATION, value);
             }
         }
+    }
+
+    /// Leaves the headers of a request that presented `presented` as they were sent, with their
+    /// credentials marked as sensitive.
+    pub(crate) fn leave(&self, headers: &mut HeaderMap, presented: Presented) {
+        if let Presented::One(Credential {
+            carrier,
+            text: Text::Taken(value),
+        }) = presented
+        {
+            match (carrier, &self.header) {
+                (Carrier::Header, Some(name)) => drop(headers.insert(name, value)),
+                _ => drop(headers.insert(AUTHORIZATION, value)),
+            }
+        }
+        self.mark_sensitive(headers);
     }
 
     /// Marks the headers that can hold a credential as sensitive, for a service that keeps them:
@@ -206,28 +262,39 @@ impl Default for Carriers {
     }
 }
 
-impl Text<'_> {
-    fn decoded(value: &[u8]) -> Self {
-        // The room for all of it up front: growing would leave copies of the text behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(value.len()));
-        text.extend(percent_decode(value));
-        Self::Decoded(text)
+impl Presented {
+    fn one(carrier: Carrier, text: Text) -> Self {
+        Self::One(Credential { carrier, text })
     }
 }
 
-impl Deref for Text<'_> {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Sent(text) => text,
-            Self::Decoded(text) => text,
+impl Text {
+    fn parameter(value: &str) -> Self {
+        // The room for all of it up front: growing would leave copies of the text behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(value.len()));
+        text.extend(percent_decode_str(value));
+        Self::Parameter(text)
+    }
+}
+
+impl Credential {
+    /// The text, as bytes.
+    pub(crate) fn text(&self) -> &[u8] {
+        match (&self.text, self.carrier) {
+            (Text::Parameter(text), _) => text,
+            (Text::Taken(value) | Text::Seen(value), Carrier::Bearer) => {
+                bearer_token(value).unwrap_or_default()
+            }
+            (Text::Taken(value) | Text::Seen(value), _) => value.as_bytes().trim_ascii(),
         }
     }
 }
 
-impl fmt::Debug for Text<'_> {
+impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Text(…)")
+        f.debug_struct("Credential")
+            .field("carrier", &self.carrier)
+            .finish_non_exhaustive()
     }
 }
 

@@ -18,6 +18,7 @@ use tower_service::Service;
 
 use crate::{
     body::ResponseBody,
+    credential::Presented,
     gate::Decision,
     layer::Shared,
     service::{Admission, After},
@@ -45,11 +46,13 @@ pin_project! {
 }
 
 /// A request that waits for its decision, with the service that was ready for it.
-struct Asking<S, RequestBody> {
-    decision: BoxFuture<'static, Decision>,
-    shared: Arc<Shared>,
-    ready: S,
-    request: Request<RequestBody>,
+pub(crate) struct Asking<S, RequestBody> {
+    pub(crate) decision: BoxFuture<'static, Decision>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) ready: S,
+    pub(crate) request: Request<RequestBody>,
+    /// What was taken out of the request.
+    pub(crate) presented: Presented,
 }
 
 impl<S, RequestBody> ResponseFuture<S, RequestBody>
@@ -70,21 +73,10 @@ where
         }
     }
 
-    pub(crate) fn asking(
-        decision: BoxFuture<'static, Decision>,
-        shared: Arc<Shared>,
-        ready: S,
-        request: Request<RequestBody>,
-    ) -> Self {
-        let asking = Box::new(Asking {
-            decision,
-            shared,
-            ready,
-            request,
-        });
+    pub(crate) fn asking(asking: Asking<S, RequestBody>) -> Self {
         Self {
             state: State::Asking {
-                asking: Some(asking),
+                asking: Some(Box::new(asking)),
             },
         }
     }
@@ -116,9 +108,10 @@ where
                         shared,
                         mut ready,
                         mut request,
-                        ..
+                        presented,
+                        decision: _,
                     } = *slot.take().expect("it was just polled");
-                    match shared.admit(decision, &mut request) {
+                    match shared.admit(decision, presented, &mut request) {
                         Admission::Passes(after) => State::Going {
                             future: ready.call(request),
                             after,

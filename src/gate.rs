@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     clock::{Now, Timestamp},
-    credential::{Carrier, Carriers, Presented},
+    credential::{Carrier, Carriers, Credential, Presented},
     denial::{Denial, DenialCode},
     error::BackendError,
     flight::Failure,
@@ -51,7 +51,7 @@ pub(crate) struct Gate {
     pub(crate) shadowed: Vec<Module>,
 }
 
-/// What the gate sees of a request.
+/// What the gate sees of a request before it reads the credential.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming<'r> {
     pub(crate) method: &'r Method,
@@ -59,6 +59,9 @@ pub(crate) struct Incoming<'r> {
     pub(crate) headers: &'r HeaderMap,
     pub(crate) extensions: &'r Extensions,
 }
+
+/// What a route asks for; nothing where it is not mapped.
+pub(crate) type Needs<'m> = Option<Cow<'m, Requirement>>;
 
 /// What happens to a request.
 #[derive(Debug)]
@@ -102,39 +105,34 @@ enum Missing {
         source: Source,
         known: Option<Arc<Pass>>,
     },
-    Standings(Caller),
+    Standings(Arc<Pass>),
     Count(
-        Option<Caller>,
+        Option<Arc<Pass>>,
         BoxFuture<'static, Result<Allowance, BackendError>>,
     ),
     /// What the ledger says, for the guard of a single route.
-    AtRoute(Caller),
-}
-
-/// Who calls: a credential and what is known of it.
-struct Caller {
-    digest: KeyDigest,
-    pass: Arc<Pass>,
+    AtRoute(Arc<Pass>),
 }
 
 /// Whose a credential is.
 enum Identity {
-    Known(Caller),
+    Known(Arc<Pass>),
     /// Somebody has to be asked.
     Unknown(Missing),
 }
 
 impl Gate {
-    /// Decides from memory: no await, no box, no lock across calls.
-    pub(crate) fn decide_now(&self, request: Incoming<'_>, now: Now) -> Step {
+    /// Finds out what a request needs before anything is read of its credential, or decides where
+    /// that does not matter.
+    pub(crate) fn locate(&self, request: Incoming<'_>, now: Now) -> Result<Needs<'_>, Decision> {
         if self.admits_preflight && is_preflight(request) {
-            return Decision::Public.into();
+            return Err(Decision::Public);
         }
         let (uri, rewritten) = host::asked_uri(request.uri, request.extensions);
         if let Some(form) = path::ambiguity(uri.path(), self.admitted_paths) {
             let detail = format!("The path can be read in more than one way: it holds {form}.");
             let denial = Denial::new(DenialCode::AmbiguousPath).with_detail(detail);
-            return self.refuse(denial, None, None, now.wall).into();
+            return Err(self.refuse(denial, None, None, now.wall));
         }
         let method = if request.method == Method::HEAD {
             &Method::GET
@@ -142,37 +140,51 @@ impl Gate {
             request.method
         };
         let matched = host::matched_path(request.extensions);
-        let mut requirement = self.map.requirement(method, uri.path(), matched);
+        let requirement = self.map.requirement(method, uri.path(), matched);
         // Behind a rewrite nobody can tell whether the pattern or the path finds the handler.
         if rewritten
             && matched.is_some()
             && self.map.requirement(method, uri.path(), None) != requirement
         {
-            requirement = None;
+            return Ok(None);
         }
+        match requirement.as_deref() {
+            Some(Requirement::Public) => Err(Decision::Public),
+            _ => Ok(requirement),
+        }
+    }
+
+    /// Decides from memory: no await, no box, no lock across calls.
+    pub(crate) fn decide_now(
+        &self,
+        requirement: Needs<'_>,
+        presented: &Presented,
+        extensions: &Extensions,
+        now: Now,
+    ) -> Step {
         let needs = requirement.as_deref();
-        if let Some(Requirement::Public) = needs {
-            return Decision::Public.into();
-        }
         let refuse = |code: DenialCode| self.refuse(code.into(), needs, None, now.wall).into();
-        let caller = match self.identify(request, now) {
-            Ok(Some(Identity::Known(caller))) => caller,
-            Ok(Some(Identity::Unknown(missing))) => return ask(requirement, request, missing),
-            Ok(None) if matches!(needs, Some(Requirement::Anonymous { .. })) => {
-                return self.count_now(None, requirement, request, now);
+        let identity = match presented {
+            Presented::One(credential) => self.identify(credential, now),
+            Presented::Many => Err(DenialCode::MultipleCredentials),
+            Presented::Nothing if matches!(needs, Some(Requirement::Anonymous { .. })) => {
+                return self.count_now(None, requirement, extensions, now);
             }
-            Ok(None) => return refuse(DenialCode::MissingCredential),
+            Presented::Nothing => Err(DenialCode::MissingCredential),
+        };
+        let caller = match identity {
+            Ok(Identity::Known(caller)) => caller,
+            Ok(Identity::Unknown(missing)) => return ask(requirement, extensions, missing),
             Err(code) => return refuse(code),
         };
-        let standings = self.lookup.standings(&caller.pass, now);
-        let address = || host::peer_address(request.extensions);
-        let judgement = self.judge(&caller.pass, needs, standings, address, now.wall);
-        match judgement {
-            Judgement::Cleared => self.count_now(Some(caller), requirement, request, now),
+        let standings = self.lookup.standings(&caller, now);
+        let address = || host::peer_address(extensions);
+        match self.judge(&caller, needs, standings, address, now.wall) {
+            Judgement::Cleared => self.count_now(Some(caller), requirement, extensions, now),
             Judgement::Refused(denial) => {
                 self.refuse(denial, needs, Some(&caller), now.wall).into()
             }
-            Judgement::NeedsStandings => ask(requirement, request, Missing::Standings(caller)),
+            Judgement::NeedsStandings => ask(requirement, extensions, Missing::Standings(caller)),
         }
     }
 
@@ -193,27 +205,27 @@ impl Gate {
                 source,
                 known,
             } => match self.lookup.find(digest, source, known).await {
-                Found::Pass(pass) => Caller { digest, pass },
+                Found::Pass(pass) => pass,
                 Found::Denied(code) => return refuse(code.into(), None),
                 Found::Unavailable => return refuse(outage(DenialCode::StoreUnavailable), None),
             },
             Missing::Count(caller, answer) => {
                 return self.settle_later(answer, caller, needs).await;
             }
-            Missing::AtRoute(caller) => return self.decide_at_route_later(caller, needs).await,
+            Missing::AtRoute(pass) => return self.decide_at_route_later(pass, needs).await,
         };
         // What was read since the request came in is used even if something changed again.
         let mut at = now();
-        let standings = self.lookup.standings(&caller.pass, at);
-        let mut judgement = self.judge(&caller.pass, needs, standings, || address, at.wall);
+        let standings = self.lookup.standings(&caller, at);
+        let mut judgement = self.judge(&caller, needs, standings, || address, at.wall);
         if let Judgement::NeedsStandings = judgement {
-            let Some(pass) = self.lookup.judge(caller.digest, &caller.pass).await else {
+            let Some(pass) = self.lookup.judge(&caller).await else {
                 return refuse(outage(DenialCode::LedgerUnavailable), Some(&caller));
             };
-            caller.pass = pass;
+            caller = pass;
             at = now();
-            let standings = caller.pass.standings();
-            judgement = self.judge(&caller.pass, needs, standings, || address, at.wall);
+            let standings = caller.standings();
+            judgement = self.judge(&caller, needs, standings, || address, at.wall);
         }
         match judgement {
             Judgement::Refused(denial) => refuse(denial, Some(&caller)),
@@ -227,36 +239,32 @@ impl Gate {
         }
     }
 
-    /// Step 1: whose the credential is, or who has to be asked; nothing where none was sent.
-    fn identify(&self, request: Incoming<'_>, now: Now) -> Result<Option<Identity>, DenialCode> {
-        let (carrier, text) = match self.carriers.read(request.headers, request.uri.query()) {
-            Presented::Nothing => return Ok(None),
-            Presented::Many => return Err(DenialCode::MultipleCredentials),
-            Presented::One { carrier, text } => (carrier, text),
-        };
+    /// Step 1: whose the credential is, or who has to be asked.
+    fn identify(&self, credential: &Credential, now: Now) -> Result<Identity, DenialCode> {
+        let text = credential.text();
         // A key that is remembered was well-formed when it was read: its form is looked at only
         // where it is not.
-        let digest = (text.len() <= LONGEST_KEY).then(|| self.hasher.digest(&text));
+        let digest = (text.len() <= LONGEST_KEY).then(|| self.hasher.digest(text));
         if let Some(digest) = digest
             && let Some(pass) = self.lookup.current(&digest, now)
         {
-            return Ok(Some(Identity::Known(Caller { digest, pass })));
+            return Ok(Identity::Known(pass));
         }
-        let verdict = self.formats.verdict(&text);
+        let verdict = self.formats.verdict(text);
         let is_token = verdict != Verdict::WellFormed
-            && carrier == Carrier::Bearer
+            && credential.carrier == Carrier::Bearer
             // A broken key is a broken key: nobody else is asked about it.
-            && !self.formats.claims(&text)
+            && !self.formats.claims(text)
             && text.len() <= LONGEST_TOKEN
-            && self.lookup.recognizes_token(&text);
+            && self.lookup.recognizes_token(text);
         if verdict == Verdict::Malformed && !is_token {
             return Err(DenialCode::InvalidKey);
         }
-        let digest = digest.unwrap_or_else(|| self.hasher.digest(&text));
+        let digest = digest.unwrap_or_else(|| self.hasher.digest(text));
         // A key and a token of the same text are two credentials.
         let digest = if is_token { digest.inverted() } else { digest };
-        Ok(Some(match self.lookup.recall(&digest, now) {
-            Recalled::Current(pass) => Identity::Known(Caller { digest, pass }),
+        Ok(match self.lookup.recall(&digest, now) {
+            Recalled::Current(pass) => Identity::Known(pass),
             Recalled::Absent => return Err(DenialCode::InvalidKey),
             Recalled::Unknown(known) => {
                 let source = match is_token {
@@ -269,7 +277,7 @@ impl Gate {
                     known,
                 })
             }
-        }))
+        })
     }
 
     /// Steps 2 to 5: what is known of the caller, against what the route asks for.
@@ -300,16 +308,15 @@ impl Gate {
     /// Step 6: counts a request that everything else would grant.
     fn count(
         &self,
-        caller: Option<&Caller>,
+        caller: Option<&Arc<Pass>>,
         address: impl FnOnce() -> Option<IpAddr>,
         now: Now,
     ) -> Check {
-        let pass = caller.map(|caller| &caller.pass);
-        let rights = pass.map(|pass| pass.rights());
+        let rights = caller.map(|pass| pass.rights());
         match &self.limiter {
             Some(limiter) if !rights.is_some_and(|rights| rights.administrator) => {
                 let subject = Subject {
-                    principal: pass.map(|pass| pass.principal()),
+                    principal: caller.map(|pass| pass.principal()),
                     owner: rights.and_then(|rights| rights.owner.as_deref()),
                     tier: rights.and_then(|rights| rights.tier.as_ref()),
                     address: address(),
@@ -322,17 +329,17 @@ impl Gate {
 
     fn count_now(
         &self,
-        caller: Option<Caller>,
-        requirement: Option<Cow<'_, Requirement>>,
-        request: Incoming<'_>,
+        caller: Option<Arc<Pass>>,
+        requirement: Needs<'_>,
+        extensions: &Extensions,
         now: Now,
     ) -> Step {
-        let address = || host::peer_address(request.extensions);
+        let address = || host::peer_address(extensions);
         match self.count(caller.as_ref(), address, now) {
             Check::Done(allowance) => self
                 .settle(allowance, caller, requirement.as_deref(), now.wall)
                 .into(),
-            Check::Later(answer) => ask(requirement, request, Missing::Count(caller, answer)),
+            Check::Later(answer) => ask(requirement, extensions, Missing::Count(caller, answer)),
         }
     }
 
@@ -340,14 +347,14 @@ impl Gate {
     fn settle(
         &self,
         allowance: Allowance,
-        caller: Option<Caller>,
+        caller: Option<Arc<Pass>>,
         needs: Option<&Requirement>,
         now: Timestamp,
     ) -> Decision {
         match (allowance, caller) {
             (Allowance::Admitted, Some(caller)) => {
                 observe::granted();
-                Decision::Granted(Grant::new(self.id, caller.pass, caller.digest, now))
+                Decision::Granted(Grant::new(self.id, caller, now))
             }
             (Allowance::Admitted, None) => {
                 observe::anonymous();
@@ -371,7 +378,7 @@ impl Gate {
     async fn settle_later(
         &self,
         answer: BoxFuture<'static, Result<Allowance, BackendError>>,
-        caller: Option<Caller>,
+        caller: Option<Arc<Pass>>,
         needs: Option<&Requirement>,
     ) -> Decision {
         let limit = self.lookup.limits().lookup_timeout;
@@ -382,12 +389,8 @@ impl Gate {
             Ok(Err(error)) => observe::backend_failed(Backend::Limiter, &error),
             Err(_) => observe::lookup_failed(Backend::Limiter, Failure::TimedOut),
         }
-        self.refuse(
-            outage(DenialCode::LimiterUnavailable),
-            needs,
-            caller.as_ref(),
-            now,
-        )
+        let denial = outage(DenialCode::LimiterUnavailable);
+        self.refuse(denial, needs, caller.as_ref(), now)
     }
 
     /// Every refusal of the layer ends here: said, or only noted where all of the route's modules
@@ -396,10 +399,10 @@ impl Gate {
         &self,
         denial: Denial,
         needs: Option<&Requirement>,
-        caller: Option<&Caller>,
+        caller: Option<&Arc<Pass>>,
         now: Timestamp,
     ) -> Decision {
-        let principal = caller.map(|caller| caller.pass.principal());
+        let principal = caller.map(|pass| pass.principal());
         if !self.is_shadowed(needs) {
             observe::refused(&denial, principal);
             return Decision::Refused(denial);
@@ -407,9 +410,9 @@ impl Gate {
         observe::shadowed(&denial, principal);
         // Only who sent a key that works, from where it may be used, is a caller to the handler.
         let works = |pass: &Pass| key_trouble(pass, self.environments.as_deref(), now).is_none();
-        let known = caller
-            .filter(|caller| works(&caller.pass) && denial.code() != DenialCode::AddressNotAllowed);
-        let grant = known.map(|caller| self.grant(caller, now));
+        let known =
+            caller.filter(|pass| works(pass) && denial.code() != DenialCode::AddressNotAllowed);
+        let grant = known.map(|pass| self.grant(pass, now));
         Decision::Shadowed {
             denial,
             grant,
@@ -417,8 +420,8 @@ impl Gate {
         }
     }
 
-    fn grant(&self, caller: &Caller, now: Timestamp) -> Grant {
-        Grant::new(self.id, Arc::clone(&caller.pass), caller.digest, now)
+    fn grant(&self, pass: &Arc<Pass>, now: Timestamp) -> Grant {
+        Grant::new(self.id, Arc::clone(pass), now)
     }
 
     fn is_shadowed(&self, needs: Option<&Requirement>) -> bool {
@@ -451,10 +454,10 @@ fn is_preflight(request: Incoming<'_>) -> bool {
         && request.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-fn ask(requirement: Option<Cow<'_, Requirement>>, request: Incoming<'_>, missing: Missing) -> Step {
+fn ask(requirement: Needs<'_>, extensions: &Extensions, missing: Missing) -> Step {
     Step::Ask(Question {
         requirement: requirement.map(Cow::into_owned),
-        address: host::peer_address(request.extensions),
+        address: host::peer_address(extensions),
         missing,
     })
 }

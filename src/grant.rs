@@ -13,7 +13,7 @@ use crate::{
     changes::Stamp,
     clock::Timestamp,
     intern::Interner,
-    key_store::{Environment, KeyDigest, KeyId, KeyRecord, Scope, Tier},
+    key_store::{Environment, KeyId, KeyRecord, Scope, Tier},
     license_ledger::{Holder, Module, Standings, Status},
     name,
     pass::{Pass, State},
@@ -26,7 +26,6 @@ use crate::{
 pub struct Grant {
     gate: GateId,
     pass: Arc<Pass>,
-    digest: KeyDigest,
     at: Timestamp,
 }
 
@@ -46,13 +45,8 @@ impl GateId {
 }
 
 impl Grant {
-    pub(crate) fn new(gate: GateId, pass: Arc<Pass>, digest: KeyDigest, at: Timestamp) -> Self {
-        Self {
-            gate,
-            pass,
-            digest,
-            at,
-        }
+    pub(crate) fn new(gate: GateId, pass: Arc<Pass>, at: Timestamp) -> Self {
+        Self { gate, pass, at }
     }
 
     pub(crate) fn gate(&self) -> GateId {
@@ -78,11 +72,7 @@ impl Grant {
         if let Some(standings) = standings {
             pass = pass.with_standings(Arc::new(standings), start);
         }
-        Self::new(GateId::NONE, Arc::new(pass), digest, at)
-    }
-
-    pub(crate) fn digest(&self) -> KeyDigest {
-        self.digest
+        Self::new(GateId::NONE, Arc::new(pass), at)
     }
 
     pub(crate) fn pass(&self) -> &Arc<Pass> {

@@ -147,7 +147,7 @@ impl Lookup {
             return pass.is_fresh(now);
         }
         self.store_changes
-            .slot_is_current(pass.slot(), pass.key_stamp())
+            .still_current(pass.slot(), pass.key_stamp())
             && self.store_is_in_touch(now)
             && (self.store_tells || pass.is_fresh(now) || self.is_spared(pass, now))
     }
@@ -169,7 +169,7 @@ impl Lookup {
             && pass.state() != State::Token
             && self
                 .store_changes
-                .slot_is_current(pass.slot(), pass.key_stamp())
+                .still_current(pass.slot(), pass.key_stamp())
             && micros(now.monotonic) <= pass.fresh_until().saturating_add(micros(grace))
     }
 
@@ -217,7 +217,7 @@ impl Lookup {
     pub(crate) fn standings<'p>(&self, pass: &'p Pass, now: Now) -> Option<&'p Standings> {
         let standings = pass.standings()?;
         let changes = &self.ledger_changes;
-        (changes.slot_is_current(pass.slot(), pass.standings_stamp())
+        (changes.still_current(pass.slot(), pass.standings_stamp())
             && changes.in_touch(now.monotonic, self.limits.max_staleness))
         .then_some(standings)
     }
@@ -279,7 +279,7 @@ impl Lookup {
                 let mut pass = Pass::of_key(record, &digest, stamp, fresh_until, &self.rights);
                 pass.take_over(known.or_else(|| self.cache.peek(&digest)).as_deref());
                 let pass = Arc::new(pass);
-                self.cache.keep(digest, Arc::clone(&pass));
+                self.cache.keep(Arc::clone(&pass));
                 Found::Pass(pass)
             }
             Ok(None) => {
@@ -307,9 +307,15 @@ impl Lookup {
             Ok(principal) => {
                 let keep_for = principal.keep_for;
                 let fresh_until = micros(self.clock.now().monotonic.saturating_add(keep_for));
-                let pass = Arc::new(Pass::of_token(principal, stamp, fresh_until, &self.rights));
+                let pass = Arc::new(Pass::of_token(
+                    principal,
+                    &digest,
+                    stamp,
+                    fresh_until,
+                    &self.rights,
+                ));
                 if !keep_for.is_zero() {
-                    self.cache.keep(digest, Arc::clone(&pass));
+                    self.cache.keep(Arc::clone(&pass));
                 }
                 Found::Pass(pass)
             }
@@ -323,14 +329,10 @@ impl Lookup {
     }
 
     /// The credential with what the ledger says now; nothing in an outage.
-    pub(crate) async fn judge(
-        self: &Arc<Self>,
-        digest: KeyDigest,
-        pass: &Arc<Pass>,
-    ) -> Option<Arc<Pass>> {
+    pub(crate) async fn judge(self: &Arc<Self>, pass: &Arc<Pass>) -> Option<Arc<Pass>> {
         let stamp = || self.ledger_changes.stamp();
         let (lookup, asked) = (Arc::clone(self), Arc::clone(pass));
-        let key = (digest, std::ptr::from_ref(pass.rights()).addr());
+        let key = (*pass.digest(), std::ptr::from_ref(pass.rights()).addr());
         let answer = self
             .judgements
             .join(key, stamp(), stamp, move |stamp| async move {
@@ -341,7 +343,7 @@ impl Lookup {
             Ok(Some(Judged { standings, stamp })) => {
                 // To our own key part: that of who began the look-up may be older.
                 let pass = Arc::new(pass.with_standings(standings, stamp));
-                self.cache.keep(digest, Arc::clone(&pass));
+                self.cache.keep(Arc::clone(&pass));
                 Some(pass)
             }
             Ok(None) => None,
@@ -433,7 +435,7 @@ mod tests {
             let Found::Pass(pass) = lookup.find(digest, Source::Store, None).await else {
                 panic!("not found");
             };
-            let pass = lookup.judge(digest, &pass).await.expect("judged");
+            let pass = lookup.judge(&pass).await.expect("judged");
             shared.push(std::ptr::from_ref(pass.standings().expect("standings")).addr());
         }
         assert_eq!(shared[0], shared[1]);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    changes::{Changes, Slot, Stamp},
+    changes::{Changes, MovingStamp, Slot, Stamp},
     clock::{Now, Timestamp},
     intern::Interner,
     key_store::{AddressRange, Environment, KeyDigest, KeyRecord, Scope, Tier},
@@ -23,6 +23,8 @@ use crate::{
 /// in common is shared between them.
 #[derive(Debug)]
 pub(crate) struct Pass {
+    /// What the credential is found by.
+    digest: KeyDigest,
     /// The principal (a key's public id or `issuer|subject`), directly followed by the name.
     label: Box<str>,
     rights: Arc<Rights>,
@@ -31,8 +33,8 @@ pub(crate) struct Pass {
     expires_at: i64,
     /// Monotonic microseconds up to which the key part may be used without asking again.
     fresh_until: u64,
-    key_stamp: Stamp,
-    standings_stamp: Stamp,
+    key_stamp: MovingStamp,
+    standings_stamp: MovingStamp,
     /// Microseconds of the last authenticated request; [`UNUSED`] before the first one here.
     last_used: AtomicI64,
     principal_len: u16,
@@ -94,6 +96,7 @@ impl Pass {
             None => i64::MIN,
         };
         Self {
+            digest: *digest,
             label: label(record.id.as_str(), &record.name),
             principal_len: record.id.as_str().len() as u16,
             slot: Changes::slot(record.id.as_str()),
@@ -114,8 +117,8 @@ impl Pass {
                 carried: record.modules.into(),
             }),
             standings: None,
-            key_stamp: stamp,
-            standings_stamp: stamp,
+            key_stamp: stamp.into(),
+            standings_stamp: stamp.into(),
             fresh_until,
             last_used: AtomicI64::new(record.last_used_at.map_or(UNUSED, Timestamp::unix_micros)),
             unwritten: AtomicBool::new(false),
@@ -125,6 +128,7 @@ impl Pass {
     /// What a verified token allows.
     pub(crate) fn of_token(
         principal: Principal,
+        digest: &KeyDigest,
         stamp: Stamp,
         fresh_until: u64,
         rights: &Interner<Rights>,
@@ -134,6 +138,7 @@ impl Pass {
         scopes.dedup();
         let holder = principal.holder.as_str();
         Self {
+            digest: *digest,
             label: label(holder, principal.name.as_deref().unwrap_or_default()),
             principal_len: holder.len() as u16,
             slot: Changes::slot(holder),
@@ -150,8 +155,8 @@ impl Pass {
                 carried: principal.modules.into(),
             }),
             standings: None,
-            key_stamp: stamp,
-            standings_stamp: stamp,
+            key_stamp: stamp.into(),
+            standings_stamp: stamp.into(),
             fresh_until,
             last_used: AtomicI64::new(UNUSED),
             unwritten: AtomicBool::new(false),
@@ -168,7 +173,7 @@ impl Pass {
             (*self.last_used.get_mut()).max(known.last_used.load(Ordering::Relaxed));
         if Arc::ptr_eq(&self.rights, &known.rights) {
             self.standings.clone_from(&known.standings);
-            self.standings_stamp = known.standings_stamp;
+            self.standings_stamp = known.standings_stamp.get().into();
         }
     }
 
@@ -178,11 +183,17 @@ impl Pass {
             label: self.label.clone(),
             rights: Arc::clone(&self.rights),
             standings: Some(standings),
-            standings_stamp: stamp,
+            key_stamp: self.key_stamp.get().into(),
+            standings_stamp: stamp.into(),
             last_used: AtomicI64::new(self.last_used.load(Ordering::Relaxed)),
             unwritten: AtomicBool::new(false),
             ..*self
         }
+    }
+
+    /// What the credential is found by.
+    pub(crate) fn digest(&self) -> &KeyDigest {
+        &self.digest
     }
 
     /// A key's public id or `issuer|subject`.
@@ -222,12 +233,12 @@ impl Pass {
         self.standings.as_deref()
     }
 
-    pub(crate) fn key_stamp(&self) -> Stamp {
-        self.key_stamp
+    pub(crate) fn key_stamp(&self) -> &MovingStamp {
+        &self.key_stamp
     }
 
-    pub(crate) fn standings_stamp(&self) -> Stamp {
-        self.standings_stamp
+    pub(crate) fn standings_stamp(&self) -> &MovingStamp {
+        &self.standings_stamp
     }
 
     pub(crate) fn slot(&self) -> Slot {

@@ -7,13 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, HeaderValue, Request, Response};
+use http::{Extensions, HeaderValue, Request, Response, Uri};
 use tower_service::Service;
 
 use crate::{
     answers::{self, RefusedRequest},
     body::ResponseBody,
-    future::ResponseFuture,
+    credential::Presented,
+    future::{Asking, ResponseFuture},
     gate::{Decision, Incoming, Step},
     grant::{Grant, Nobody},
     host,
@@ -63,19 +64,27 @@ where
     }
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
-        let now = self.shared.gate.lookup.clock.now();
+        let shared = &*self.shared;
+        let (gate, now) = (&shared.gate, shared.gate.lookup.clock.now());
         let incoming = Incoming {
             method: request.method(),
             uri: request.uri(),
             headers: request.headers(),
             extensions: request.extensions(),
         };
+        let mut presented = Presented::Nothing;
         let step = match &self.guard {
-            None => self.shared.gate.decide_now(incoming, now),
-            Some(guard) => self.shared.gate.decide_at_route(guard, incoming, now),
+            Some(guard) => gate.decide_at_route(guard, request.extensions(), now),
+            None => match gate.locate(incoming, now) {
+                Ok(needs) => {
+                    presented = shared.take_credential(&mut request);
+                    gate.decide_now(needs, &presented, request.extensions(), now)
+                }
+                Err(decision) => decision.into(),
+            },
         };
         match step {
-            Step::Decided(decision) => match self.shared.admit(decision, &mut request) {
+            Step::Decided(decision) => match self.shared.admit(decision, presented, &mut request) {
                 Admission::Passes(after) => ResponseFuture::going(self.inner.call(request), after),
                 Admission::Ends(answer) => ResponseFuture::refused(answer),
             },
@@ -86,7 +95,13 @@ where
                 // The one that was polled ready goes with the request; its clone takes its place.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::asking(Box::pin(decision), Arc::clone(&self.shared), ready, request)
+                ResponseFuture::asking(Asking {
+                    decision: Box::pin(decision),
+                    shared: Arc::clone(&self.shared),
+                    ready,
+                    request,
+                    presented,
+                })
             }
         }
     }
@@ -116,10 +131,15 @@ pub(crate) enum Admission {
 
 impl Shared {
     /// Makes the request what the inner service is to see, or answers it.
-    pub(crate) fn admit<B>(&self, decision: Decision, request: &mut Request<B>) -> Admission {
+    pub(crate) fn admit<B>(
+        &self,
+        decision: Decision,
+        presented: Presented,
+        request: &mut Request<B>,
+    ) -> Admission {
         match decision {
             Decision::Granted(grant) => {
-                self.hide_credential(request);
+                self.hide_credential(request, presented);
                 request.extensions_mut().insert(grant);
                 Admission::Passes(self.after(true))
             }
@@ -128,7 +148,7 @@ impl Shared {
                 Admission::Passes(self.after(false))
             }
             Decision::Public => {
-                self.gate.carriers.mark_sensitive(request.headers_mut());
+                self.gate.carriers.leave(request.headers_mut(), presented);
                 self.mark_nobody(request.extensions_mut());
                 Admission::Passes(After::default())
             }
@@ -141,7 +161,7 @@ impl Shared {
                 grant,
                 at_route,
             } => {
-                self.gate.carriers.mark_sensitive(request.headers_mut());
+                self.gate.carriers.leave(request.headers_mut(), presented);
                 request.extensions_mut().insert(denial);
                 let private = grant.is_some();
                 match grant {
@@ -174,21 +194,31 @@ impl Shared {
 
     /// What keeps the answer out of caches for others.
     fn after(&self, private: bool) -> After {
-        let on = self.cache_headers;
+        if !self.cache_headers {
+            return After::default();
+        }
         After {
-            vary: self.vary.clone().filter(|_| on),
-            private: private && on,
+            vary: self.vary.clone(),
+            private,
         }
     }
 
-    /// Takes the credential out of headers, query string and the original URI.
-    fn hide_credential<B>(&self, request: &mut Request<B>) {
+    fn take_credential<B>(&self, request: &mut Request<B>) -> Presented {
+        let carriers = &self.gate.carriers;
+        // A cheap copy, and only where a query string can hold a credential.
+        let uri = carriers.query.is_some().then(|| request.uri().clone());
+        let query = uri.as_ref().and_then(Uri::query);
+        carriers.take(request.headers_mut(), query)
+    }
+
+    /// Takes what is left of the credential out of headers, query string and the original URI, or
+    /// puts it back for a service that wants to see it.
+    fn hide_credential<B>(&self, request: &mut Request<B>, presented: Presented) {
         let carriers = &self.gate.carriers;
         if self.keeps_credential {
-            carriers.mark_sensitive(request.headers_mut());
-            return;
+            return carriers.leave(request.headers_mut(), presented);
         }
-        carriers.strip(request.headers_mut());
+        carriers.strip(request.headers_mut(), presented);
         if let Some(uri) = carriers.strip_uri(request.uri()) {
             *request.uri_mut() = uri;
         }

@@ -22,17 +22,23 @@ fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
         )
 }
 
-/// `nothing`, `many`, or the carrier and the text.
-fn read(carriers: &Carriers, fields: &[(&'static str, &str)], query: Option<&str>) -> String {
-    shown(&carriers.read(&headers(fields), query))
+/// What a request with these headers presents.
+fn presented(carriers: &Carriers, headers: &HeaderMap, query: Option<&str>) -> Presented {
+    carriers.take(&mut headers.clone(), query)
 }
 
-fn shown(presented: &Presented<'_>) -> String {
+/// `nothing`, `many`, or the carrier and the text.
+fn read(carriers: &Carriers, fields: &[(&'static str, &str)], query: Option<&str>) -> String {
+    shown(&presented(carriers, &headers(fields), query))
+}
+
+fn shown(presented: &Presented) -> String {
     match presented {
         Presented::Nothing => "nothing".into(),
         Presented::Many => "many".into(),
-        Presented::One { carrier, text } => {
-            format!("{carrier:?} {}", String::from_utf8_lossy(text))
+        Presented::One(credential) => {
+            let text = String::from_utf8_lossy(credential.text());
+            format!("{:?} {text}", credential.carrier)
         }
     }
 }
@@ -67,7 +73,7 @@ fn carrier_that_is_off_is_not_read() {
     let fields = [("x-api-key", "K"), ("authorization", "Bearer K")];
     assert_eq!(read(&none, &fields, None), "nothing");
     let mut kept = headers(&fields);
-    none.strip(&mut kept);
+    none.strip(&mut kept, Presented::Nothing);
     assert_eq!(kept, headers(&fields));
 }
 
@@ -149,12 +155,12 @@ fn empty_header_and_parameter_are_empty_credentials() {
 fn bytes_that_are_no_utf_8_are_read_as_they_are() {
     let mut headers = HeaderMap::new();
     headers.insert("x-api-key", HeaderValue::from_bytes(b"\xff\xfe").unwrap());
-    match everywhere().read(&headers, None) {
-        Presented::One { text, .. } => assert_eq!(&text[..], b"\xff\xfe"),
+    match presented(&everywhere(), &headers, None) {
+        Presented::One(credential) => assert_eq!(credential.text(), b"\xff\xfe"),
         other => panic!("{other:?}"),
     }
-    match everywhere().read(&HeaderMap::new(), Some("api_key=%ff%00")) {
-        Presented::One { text, .. } => assert_eq!(&text[..], b"\xff\0"),
+    match presented(&everywhere(), &HeaderMap::new(), Some("api_key=%ff%00")) {
+        Presented::One(credential) => assert_eq!(credential.text(), b"\xff\0"),
         other => panic!("{other:?}"),
     }
 }
@@ -205,14 +211,22 @@ fn parameter_of_another_name_is_nothing() {
 }
 
 #[test]
-fn only_a_value_that_must_be_decoded_is_copied() {
-    let none = HeaderMap::new();
-    let copied = |query| match everywhere().read(&none, Some(query)) {
-        Presented::One { text, .. } => matches!(text, Text::Decoded(_)),
-        other => panic!("{other:?}"),
-    };
-    assert!(!copied("%61pi_key=K&b=%20"));
-    assert!(copied("api_key=%4b"));
+fn only_credential_leaves_the_headers_at_once() {
+    let accept = ("accept", "*/*");
+    for fields in [
+        [accept, ("x-api-key", "K")],
+        [accept, ("authorization", "Bearer K")],
+    ] {
+        let mut taken = headers(&fields);
+        let presented = Carriers::default().take(&mut taken, None);
+        assert!(matches!(presented, Presented::One(_)), "{fields:?}");
+        assert_eq!(taken, headers(&[accept]));
+    }
+    let two = [("x-api-key", "K"), ("authorization", "Bearer K")];
+    let mut many = headers(&two);
+    let presented = Carriers::default().take(&mut many, None);
+    assert!(matches!(presented, Presented::Many));
+    assert_eq!(many, headers(&two));
 }
 
 #[test]
@@ -276,7 +290,7 @@ fn strip_removes_credentials_and_nothing_else() {
         ("authorization", "Bearer"),
         ("x-request-id", "7"),
     ]);
-    everywhere().strip(&mut stripped);
+    everywhere().strip(&mut stripped, Presented::Many);
     let left = [
         ("accept", "*/*"),
         ("authorization", "Basic a"),
@@ -289,7 +303,7 @@ fn strip_removes_credentials_and_nothing_else() {
 #[test]
 fn strip_leaves_a_foreign_scheme_alone() {
     let mut stripped = headers(&[("authorization", "Basic dTpw")]);
-    everywhere().strip(&mut stripped);
+    everywhere().strip(&mut stripped, Presented::Many);
     assert_eq!(stripped, headers(&[("authorization", "Basic dTpw")]));
 }
 
@@ -394,9 +408,9 @@ fn debug_form_hides_the_text() {
     let headers = headers(&[("x-api-key", "canary")]);
     let none = HeaderMap::new();
     for presented in [
-        everywhere().read(&headers, None),
-        everywhere().read(&none, Some("api_key=canary")),
-        everywhere().read(&none, Some("api_key=canar%79")),
+        presented(&everywhere(), &headers, None),
+        presented(&everywhere(), &none, Some("api_key=canary")),
+        presented(&everywhere(), &none, Some("api_key=canar%79")),
     ] {
         assert!(shown(&presented).contains("canary"));
         let debug = format!("{presented:?} {presented:#?}");
@@ -535,15 +549,35 @@ proptest! {
         query in any_query(),
     ) {
         let (texts, mixed) = credentials(&carriers, &headers, &query);
-        match carriers.read(&headers, Some(&query)) {
+        match presented(&carriers, &headers, Some(&query)) {
             Presented::Nothing => prop_assert!(texts.is_empty()),
             Presented::Many => {
                 prop_assert!(!carriers.first_of_many && (texts.len() > 1 || mixed));
             }
-            Presented::One { text, .. } => {
-                prop_assert_eq!(&texts[0][..], &text[..]);
+            Presented::One(credential) => {
+                prop_assert_eq!(&texts[0][..], credential.text());
                 prop_assert!(carriers.first_of_many || (texts.len() == 1 && !mixed));
             }
+        }
+    }
+
+    #[test]
+    fn what_is_left_to_the_service_is_what_was_sent(
+        carriers in any_carriers(),
+        mut headers in any_headers(),
+        query in any_query(),
+    ) {
+        let before = headers.clone();
+        let presented = carriers.take(&mut headers, Some(&query));
+        if carriers.first_of_many || carriers.query.is_some() {
+            prop_assert_eq!(&headers, &before);
+        }
+        carriers.leave(&mut headers, presented);
+        prop_assert_eq!(&headers, &before);
+        for (name, value) in &headers {
+            let ours = carriers.header.as_ref() == Some(name)
+                || (carriers.bearer && name == AUTHORIZATION);
+            prop_assert_eq!(value.is_sensitive(), ours);
         }
     }
 
@@ -555,9 +589,10 @@ proptest! {
     ) {
         let before = headers.clone();
         let uri: Uri = format!("/p?{query}").parse().unwrap();
-        carriers.strip(&mut headers);
+        let presented = carriers.take(&mut headers, uri.query());
+        carriers.strip(&mut headers, presented);
         let uri = carriers.strip_uri(&uri).unwrap_or(uri);
-        let presented = carriers.read(&headers, uri.query());
+        let presented = carriers.take(&mut headers, uri.query());
         prop_assert!(matches!(presented, Presented::Nothing), "{uri} {headers:?}");
         // What was no credential is still there, in its order.
         let accept = |headers: &HeaderMap| -> Vec<_> {
@@ -599,7 +634,7 @@ proptest! {
     fn any_query_bytes_are_read_without_a_panic(query: String, value in any_value()) {
         let mut headers = HeaderMap::new();
         headers.append("authorization", value);
-        let _ = everywhere().read(&headers, Some(&query));
+        let _ = presented(&everywhere(), &headers, Some(&query));
         if let Ok(uri) = Uri::try_from(format!("/p?{query}")) {
             let _ = everywhere().strip_uri(&uri);
         }

@@ -2,17 +2,20 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use http::Extensions;
+
 use crate::{
     clock::{Now, Timestamp},
     denial::{Denial, DenialCode},
     gate::{
-        Caller, Decision, Gate, Incoming, Missing, Step, ask,
+        Decision, Gate, Missing, Step, ask,
         judge::{Judgement, check},
         outage,
     },
     grant::{Grant, Nobody},
     module_map::Requirement,
     observe,
+    pass::Pass,
 };
 
 impl Gate {
@@ -20,16 +23,15 @@ impl Gate {
     pub(crate) fn decide_at_route(
         &self,
         needs: &Requirement,
-        request: Incoming<'_>,
+        extensions: &Extensions,
         now: Now,
     ) -> Step {
         // What another layer let pass is not what this guard's layer let pass.
-        let grant = request
-            .extensions
+        let grant = extensions
             .get::<Grant>()
             .filter(|grant| grant.gate() == self.id);
         let Some(grant) = grant else {
-            return match request.extensions.get::<Nobody>() {
+            return match extensions.get::<Nobody>() {
                 Some(nobody) if nobody.gate == self.id => {
                     let denial = DenialCode::MissingCredential.into();
                     self.refuse_at_route(denial, needs, None, now.wall)
@@ -38,21 +40,17 @@ impl Gate {
             }
             .into();
         };
-        let pass = Arc::clone(grant.pass());
-        let caller = Caller {
-            digest: grant.digest(),
-            pass,
-        };
-        let standings = self.lookup.standings(&caller.pass, now);
-        match check(&caller.pass, needs, standings, now.wall) {
+        let pass = grant.pass();
+        let standings = self.lookup.standings(pass, now);
+        match check(pass, needs, standings, now.wall) {
             Judgement::Cleared => Decision::Cleared(grant.clone()).into(),
             Judgement::Refused(denial) => self
-                .refuse_at_route(denial, needs, Some(&caller), now.wall)
+                .refuse_at_route(denial, needs, Some(pass), now.wall)
                 .into(),
             Judgement::NeedsStandings => ask(
                 Some(Cow::Borrowed(needs)),
-                request,
-                Missing::AtRoute(caller),
+                extensions,
+                Missing::AtRoute(Arc::clone(pass)),
             ),
         }
     }
@@ -60,24 +58,23 @@ impl Gate {
     /// Asks the ledger, and decides.
     pub(super) async fn decide_at_route_later(
         &self,
-        mut caller: Caller,
+        pass: Arc<Pass>,
         needs: Option<&Requirement>,
     ) -> Decision {
         let needs = needs.expect("a guard asks for something");
-        let judged = self.lookup.judge(caller.digest, &caller.pass).await;
+        let judged = self.lookup.judge(&pass).await;
         let now = self.lookup.clock.now().wall;
-        if let Some(pass) = judged {
-            caller.pass = pass;
-            match check(&caller.pass, needs, caller.pass.standings(), now) {
-                Judgement::Cleared => return Decision::Cleared(self.grant(&caller, now)),
+        if let Some(pass) = &judged {
+            match check(pass, needs, pass.standings(), now) {
+                Judgement::Cleared => return Decision::Cleared(self.grant(pass, now)),
                 Judgement::Refused(denial) => {
-                    return self.refuse_at_route(denial, needs, Some(&caller), now);
+                    return self.refuse_at_route(denial, needs, Some(pass), now);
                 }
                 Judgement::NeedsStandings => {}
             }
         }
         let denial = outage(DenialCode::LedgerUnavailable);
-        self.refuse_at_route(denial, needs, Some(&caller), now)
+        self.refuse_at_route(denial, needs, Some(&judged.unwrap_or(pass)), now)
     }
 
     /// Every refusal of a guard ends here. The layer itself has counted the request already.
@@ -85,13 +82,13 @@ impl Gate {
         &self,
         denial: Denial,
         needs: &Requirement,
-        caller: Option<&Caller>,
+        caller: Option<&Arc<Pass>>,
         now: Timestamp,
     ) -> Decision {
-        let principal = caller.map(|caller| caller.pass.principal());
+        let principal = caller.map(|pass| pass.principal());
         if self.is_shadowed(Some(needs)) {
             observe::shadowed_at_route(&denial, principal);
-            let grant = caller.map(|caller| self.grant(caller, now));
+            let grant = caller.map(|pass| self.grant(pass, now));
             return Decision::Shadowed {
                 denial,
                 grant,
