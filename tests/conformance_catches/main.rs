@@ -2,6 +2,7 @@
 
 mod broken_ledgers;
 mod broken_stores;
+mod racy_ledger;
 
 /// Asserts that a case fails, and that its message names this rule.
 async fn is_caught(rule: &str, case: impl Future<Output = ()> + Send + 'static) {
