@@ -242,6 +242,9 @@ pub enum Operation {
 ///    over a restart.
 /// 5. The reading calls see one committed moment each.
 /// 6. [`events`](Self::events) are the whole log in order, numbered 1, 2, 3 … without gaps.
+/// 7. [`standings_of`](Self::standings_of) answers as many as it is asked of, in the order asked:
+///    of each holder what [`standings`](Self::standings) would say at that one moment, also where
+///    it is asked of twice or not known. It takes any number of holders, none too.
 #[async_trait]
 pub trait LicenseLedger: Send + Sync + 'static {
     /// Lets the time pass until now, makes one change, and answers with the events of both.
@@ -259,6 +262,13 @@ pub trait LicenseLedger: Send + Sync + 'static {
         holder: &Holder,
         carried: &[Module],
     ) -> Result<Standings, BackendError>;
+
+    /// The [`standings`](Self::standings) of several holders at once: each is asked of with the
+    /// modules that its own record carries. One question, however many they are: a page of keys.
+    async fn standings_of(
+        &self,
+        asked: &[(Holder, &[Module])],
+    ) -> Result<Vec<Standings>, BackendError>;
 
     /// Licenses and modules.
     async fn overview(&self) -> Result<Overview, BackendError>;
@@ -302,6 +312,13 @@ impl<T: LicenseLedger + ?Sized> LicenseLedger for Arc<T> {
         carried: &[Module],
     ) -> Result<Standings, BackendError> {
         (**self).standings(holder, carried).await
+    }
+
+    async fn standings_of(
+        &self,
+        asked: &[(Holder, &[Module])],
+    ) -> Result<Vec<Standings>, BackendError> {
+        (**self).standings_of(asked).await
     }
 
     async fn overview(&self) -> Result<Overview, BackendError> {

@@ -89,11 +89,14 @@ impl LicenseLedger for Unlicensed {
     }
 
     async fn standings(&self, _: &Holder, carried: &[Module]) -> Result<Standings, BackendError> {
-        let modules: BTreeSet<_> = carried.iter().cloned().collect();
-        let modules = modules
-            .into_iter()
-            .map(|module| (module, Standing::NotRequired));
-        Ok(Standings::new(Timestamp::MIN, false, true, None, modules))
+        Ok(allowed(carried))
+    }
+
+    async fn standings_of(
+        &self,
+        asked: &[(Holder, &[Module])],
+    ) -> Result<Vec<Standings>, BackendError> {
+        Ok(asked.iter().map(|(_, carried)| allowed(carried)).collect())
     }
 
     async fn overview(&self) -> Result<Overview, BackendError> {
@@ -131,6 +134,15 @@ impl LicenseLedger for Unlicensed {
     }
 }
 
+/// The standings of a key whose record carries these modules.
+fn allowed(carried: &[Module]) -> Standings {
+    let modules: BTreeSet<_> = carried.iter().cloned().collect();
+    let modules = modules
+        .into_iter()
+        .map(|module| (module, Standing::NotRequired));
+    Standings::new(Timestamp::MIN, false, true, None, modules)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +173,17 @@ mod tests {
         assert_eq!(ledger.overview().await.unwrap().licenses, []);
         assert_eq!(ledger.events(0, 9).await.unwrap(), []);
         assert_eq!(*ledger.latest().borrow(), 0);
+    }
+
+    #[tokio::test]
+    async fn each_of_several_may_use_what_its_own_record_carries() {
+        let carried = [vec![module()], vec![], vec![Module::new("a").unwrap()]];
+        let asked: Vec<_> = carried.iter().map(|own| (holder(), &own[..])).collect();
+        let answers = Unlicensed::new().standings_of(&asked).await.unwrap();
+        let own = |standings: &Standings| -> Vec<Module> {
+            standings.modules().map(|(m, _)| m.clone()).collect()
+        };
+        assert!(answers.iter().map(own).eq(carried.clone()), "{answers:?}");
     }
 
     #[tokio::test]

@@ -283,6 +283,14 @@ impl LicenseLedger for Ledger {
         Ok(Self::of(Special::of(holder.as_str())))
     }
 
+    async fn standings_of(
+        &self,
+        asked: &[(Holder, &[Module])],
+    ) -> Result<Vec<Standings>, BackendError> {
+        let said = |(holder, _): &(Holder, _)| Self::of(Special::of(holder.as_str()));
+        Ok(asked.iter().map(said).collect())
+    }
+
     async fn overview(&self) -> Result<Overview, BackendError> {
         self.0.overview().await
     }

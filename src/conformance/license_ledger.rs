@@ -182,15 +182,32 @@ impl<L: LicenseLedger> Scene<L> {
             model.holders(None, usize::MAX),
             "{rule}: the holders"
         );
-        for holder in everybody(model, model, &[]) {
-            let standings = ledger.standings(&holder, &[]).await;
+        let everybody = everybody(model, model, &[]);
+        for holder in &everybody {
+            let standings = ledger.standings(holder, &[]).await;
             let standings = standings.expect("rule 5: standings answers");
             assert_eq!(
                 standings,
-                model.standings(&holder),
+                model.standings(holder),
                 "{rule}: the standings of {holder}"
             );
         }
+        // Backwards, since a ledger may well keep them in the order of their names.
+        let asked: Vec<_> = everybody
+            .into_iter()
+            .rev()
+            .map(|holder| (holder, &[][..]))
+            .collect();
+        let standings = ledger.standings_of(&asked).await;
+        let expected: Vec<_> = asked
+            .iter()
+            .map(|(holder, _)| model.standings(holder))
+            .collect();
+        assert_eq!(
+            standings.expect("rule 7: standings_of answers"),
+            expected,
+            "{rule}; rule 7: standings_of answers of each, in the order asked: {asked:?}"
+        );
         let end = self.log.len().saturating_sub(8);
         let tail = ledger
             .events(end as u64, usize::MAX)

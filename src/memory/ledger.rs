@@ -142,6 +142,17 @@ impl LicenseLedger for MemoryLedger {
         Ok(self.lock().state.standings(holder))
     }
 
+    async fn standings_of(
+        &self,
+        asked: &[(Holder, &[Module])],
+    ) -> Result<Vec<Standings>, BackendError> {
+        let inner = self.lock();
+        let standings = asked
+            .iter()
+            .map(|(holder, _)| inner.state.standings(holder));
+        Ok(standings.collect())
+    }
+
     async fn overview(&self) -> Result<Overview, BackendError> {
         Ok(self.lock().state.overview())
     }

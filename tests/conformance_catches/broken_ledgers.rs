@@ -1,6 +1,6 @@
 //! License ledgers with one fault each.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tower_api_key::{
@@ -22,6 +22,10 @@ enum Fault {
     LetsTheClockGoBack,
     TicksWhenRead,
     ReadsTwoMoments,
+    AsksOneByOne,
+    AnswersInOrderOfNames,
+    AnswersOfEachOnce,
+    SkipsStrangers,
     StopsTheNews,
     TellsNothing,
     TellsOfWhoWasNamed,
@@ -92,6 +96,34 @@ impl LicenseLedger for BrokenLedger {
             self.inner.apply(Operation::Tick, &Actor::system()).await?;
         }
         self.inner.standings(holder, carried).await
+    }
+
+    async fn standings_of(
+        &self,
+        asked: &[(Holder, &[Module])],
+    ) -> Result<Vec<Standings>, BackendError> {
+        let mut asked = asked.to_vec();
+        match self.fault {
+            Fault::AsksOneByOne => {
+                let mut answers = Vec::new();
+                for (holder, carried) in &asked {
+                    answers.push(self.standings(holder, carried).await?);
+                    super::a_moment().await;
+                }
+                return Ok(answers);
+            }
+            Fault::AnswersInOrderOfNames => asked.sort_unstable(),
+            Fault::AnswersOfEachOnce => {
+                let mut seen = BTreeSet::new();
+                asked.retain(|(holder, _)| seen.insert(holder.clone()));
+            }
+            Fault::SkipsStrangers => {
+                let known = self.inner.holders(None, usize::MAX).await?;
+                asked.retain(|(holder, _)| known.iter().any(|known| known.holder == *holder));
+            }
+            _ => {}
+        }
+        self.inner.standings_of(&asked).await
     }
 
     async fn overview(&self) -> Result<Overview, BackendError> {
@@ -230,6 +262,30 @@ async fn torn_reads_are_caught() {
         ReadsTwoMoments,
         readers_see_one_moment,
         "rule 5: the reading calls see one"
+    );
+    caught!(
+        AsksOneByOne,
+        readers_see_one_moment,
+        "rule 7: so do the standings of several"
+    );
+}
+
+#[tokio::test]
+async fn answers_that_do_not_match_the_question_are_caught() {
+    caught!(
+        AnswersInOrderOfNames,
+        example_1_first_come_first_served,
+        "rule 7: standings_of answers of each, in the order asked"
+    );
+    caught!(
+        SkipsStrangers,
+        example_1_first_come_first_served,
+        "rule 7: standings_of answers of each"
+    );
+    caught!(
+        AnswersOfEachOnce,
+        several_holders_are_answered_in_the_order_asked,
+        "rule 7: standings_of answers as many"
     );
 }
 

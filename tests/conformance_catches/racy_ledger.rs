@@ -55,6 +55,15 @@ impl LicenseLedger for RacyLedger {
             .standings(holder))
     }
 
+    async fn standings_of(
+        &self,
+        asked: &[(Holder, &[Module])],
+    ) -> Result<Vec<Standings>, BackendError> {
+        let state = self.state.lock().expect("no caller panicked");
+        let standings = asked.iter().map(|(holder, _)| state.standings(holder));
+        Ok(standings.collect())
+    }
+
     async fn overview(&self) -> Result<Overview, BackendError> {
         Ok(self.state.lock().expect("no caller panicked").overview())
     }

@@ -187,6 +187,13 @@ impl LicenseLedger for Ledger {
         self.1.call(self.0.standings(holder, carried)).await
     }
 
+    async fn standings_of(
+        &self,
+        asked: &[(Holder, &[Module])],
+    ) -> Result<Vec<Standings>, BackendError> {
+        self.1.call(self.0.standings_of(asked)).await
+    }
+
     async fn overview(&self) -> Result<Overview, BackendError> {
         self.1.call(self.0.overview()).await
     }

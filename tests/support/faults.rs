@@ -181,6 +181,12 @@ impl<L: LicenseLedger> LicenseLedger for FaultyLedger<L> {
             .read(self.ledger.standings(holder, carried))
             .await
     }
+    async fn standings_of(
+        &self,
+        asked: &[(Holder, &[Module])],
+    ) -> Result<Vec<Standings>, BackendError> {
+        self.faults.read(self.ledger.standings_of(asked)).await
+    }
     async fn overview(&self) -> Result<Overview, BackendError> {
         self.ledger.overview().await
     }

@@ -1,4 +1,4 @@
-//! Many callers at once: what rules 1, 2, 5 and 6 promise to each of them.
+//! Many callers at once: what rules 1, 2, 5, 6 and 7 promise to each of them.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -170,9 +170,15 @@ pub async fn readers_see_one_moment<L: LicenseLedger>(ledger: L, clock: Arc<Manu
     let write = async {
         for round in 0..6 * ROUNDS {
             let seats = if round % 2 == 0 { 1 } else { 3 };
-            apply(&*scene.ledger, set("lic", Limited(seats), None)).await;
+            // Each moment has an end of its own to be known by, and none comes.
+            let end = Some(1_000 + i64::from(round));
+            apply(&*scene.ledger, set("lic", Limited(seats), end)).await;
             tokio::task::yield_now().await;
         }
+    };
+    let end = |standing: &Standing| match standing {
+        Standing::Licensed { valid_until, .. } => *valid_until,
+        _ => None,
     };
     let read = move |ledger: Arc<L>| async move {
         let overview = ledger.overview().await.expect("rule 5: overview answers");
@@ -213,6 +219,15 @@ pub async fn readers_see_one_moment<L: LicenseLedger>(ledger: L, clock: Arc<Manu
         let both =
             ["launcher", "playout"].map(|text| standings.status(&module(text), Timestamp::MIN));
         assert_eq!(both[0], both[1], "{rule}: two modules share one seat");
+        let asked = ["A", "B", "C", "D"].map(|name| (holder(name), &[][..]));
+        let several = ledger.standings_of(&asked).await;
+        let several = several.expect("rule 7: standings_of answers");
+        let ends = |standings: &Standings| standings.standing(&module("launcher")).map(end);
+        let ends: Vec<_> = several.iter().map(ends).collect();
+        assert!(
+            ends.iter().all(|end| *end == ends[0]),
+            "{rule}; rule 7: so do the standings of several: one license has one end: {ends:?}"
+        );
     };
     race_beside(&scene.ledger, read, write).await;
 }

@@ -1,4 +1,4 @@
-//! What can be asked: rules 5 and 6 of the contract, the log, and names of all kinds.
+//! What can be asked: rules 5 to 7 of the contract, the log, and names of all kinds.
 
 use std::time::Duration;
 
@@ -171,6 +171,53 @@ pub async fn unknown_holder_is_active_without_modules(
     let standings = standings.expect("rule 5: standings answers");
     let status = standings.status(&module("playout"), at(0));
     assert_eq!(status, Status::NotAssigned, "carried modules are ignored");
+}
+
+/// Rule 7: asked of several holders, of none or of very many, a ledger answers of each what it says
+/// of it alone, also where it is asked of twice or not known.
+pub async fn several_holders_are_answered_in_the_order_asked(
+    ledger: impl LicenseLedger,
+    clock: Arc<ManualClock>,
+) {
+    let rule = "rule 7: standings_of answers as many as it is asked of, in the order asked";
+    let mut scene = Scene::new(ledger, clock, rule).with_seats(1).await;
+    scene.assign_all(&["B", "A"]).await;
+    scene.make(set_active("C", false)).await;
+    let carried = [module("launcher"), module("playout")];
+    for names in [
+        &[][..],
+        &["A"],
+        &["nobody"],
+        &["C", "A", "B"],
+        &["B", "nobody", "A", "A", "nobody", "B"],
+    ] {
+        // Each with other carried modules, which are none of this ledger's business.
+        let carried = (0..).map(|place| &carried[..place % 3]);
+        let asked: Vec<_> = names.iter().map(|name| holder(name)).zip(carried).collect();
+        let answers = scene.ledger.standings_of(&asked).await;
+        let answers = answers.expect("rule 7: standings_of answers");
+        let mut one_by_one = Vec::new();
+        for name in names {
+            one_by_one.push(scene.standings(name).await);
+        }
+        assert_eq!(answers, one_by_one, "{rule}: {names:?}");
+    }
+
+    let name = |place: usize| match place {
+        20_000 => "A".to_owned(),
+        39_999 => "B".to_owned(),
+        _ => format!("stranger-{place}"),
+    };
+    let many: Vec<_> = (0..40_000)
+        .map(|place| (holder(&name(place)), &[][..]))
+        .collect();
+    let answers = scene.ledger.standings_of(&many).await;
+    let answers = answers.expect("rule 7: standings_of answers");
+    assert_eq!(answers.len(), many.len(), "{rule}, however many they are");
+    for ((holder, _), standings) in many.iter().zip(answers) {
+        let expected = scene.model.standings(holder);
+        assert_eq!(standings, expected, "{rule}: {holder} among many");
+    }
 }
 
 /// Names of every kind, to their greatest length, come back as given and are told apart.
