@@ -16,8 +16,6 @@
 
 use std::{fmt, sync::Arc};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
-
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
     key_format::{KeyFormats, KeyHasher, KeyText},
@@ -152,11 +150,24 @@ impl KeyManager {
     pub async fn list(&self, query: &KeyQuery) -> Result<Vec<ManagedKey>, ManageError> {
         let records = self.0.store.list(query).await;
         let records = records.map_err(ManageError::of_listing)?;
-        stream::iter(records)
-            .map(|record| self.describe(record))
-            .buffered(LOOKUPS_AT_ONCE)
-            .try_collect()
-            .await
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let asked: Vec<_> = records
+            .iter()
+            .map(|record| (Holder::from(&record.id), &record.modules[..]))
+            .collect();
+        let standings = self.0.ledger.standings_of(&asked).await;
+        let standings = standings.map_err(ManageError::of_ledger)?;
+        // A key without an answer must not be missing from the page, as if it were not there.
+        if standings.len() != records.len() {
+            let (said, asked) = (standings.len(), records.len());
+            let problem = format!("the ledger was asked of {asked} holders and answered of {said}");
+            return Err(ManageError::LedgerUnavailable(problem.into()));
+        }
+        let keys = records.into_iter().zip(&standings);
+        let keys = keys.map(|(record, standings)| self.with_standings(record, standings));
+        Ok(keys.collect())
     }
 
     /// The first of these that the ledger does not know is an error.
@@ -254,9 +265,6 @@ fn is_same(stored: &KeyRecord, meant: &KeyRecord) -> bool {
     };
     *stored == meant
 }
-
-/// How many keys of a page are looked up in the ledger at once.
-const LOOKUPS_AT_ONCE: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,9 @@
 //! What makes and shows keys.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tower_api_key::{
     Actor, Environment, KeyDigest, KeyFormat, KeyFormats, KeyHasher, KeyId, KeyManager, KeyQuery,
@@ -8,7 +11,7 @@ use tower_api_key::{
     Tier, Unlicensed,
 };
 
-use crate::support::{World, alice, bob, by, id, launcher, lic, open};
+use crate::support::{Fault, World, alice, bob, by, id, launcher, lic, open};
 
 fn hex_text() -> KeyText {
     KeyText::new("rk_live_0123456789abcdef0123456789abcdef")
@@ -281,6 +284,50 @@ async fn list_answers_by_page_and_by_name_with_the_standing_of_each() {
 }
 
 #[tokio::test]
+async fn page_of_keys_is_one_question_to_the_ledger() {
+    let world = World::new().await;
+    for number in 10..50 {
+        let ask = new(&format!("k{number}")).with_modules([open()]);
+        world.manager.create(ask, alice()).await.unwrap();
+    }
+    for (after, keys) in [("k0", 25), ("k34", 15)] {
+        world.plan.asked();
+        let query = KeyQuery::first(25).with_after(Some(id(after)));
+        let page = world.manager.list(&query).await.unwrap();
+        assert_eq!(page.len(), keys);
+        assert!(page.iter().all(|key| key.modules.len() == 1), "{page:?}");
+        assert_eq!(world.plan.asked(), ["standings_of"]);
+    }
+    let beyond = KeyQuery::first(25).with_after(Some(id("k49")));
+    assert_eq!(world.manager.list(&beyond).await.unwrap(), []);
+    assert!(world.plan.asked().is_empty(), "no key, no question");
+
+    world.plan.fail(2, Fault::Before);
+    let refused = world.manager.list(&KeyQuery::first(25)).await.unwrap_err();
+    assert!(
+        matches!(refused, ManageError::LedgerUnavailable(_)),
+        "{refused}"
+    );
+    assert_eq!(world.plan.asked(), ["standings_of"], "and no second one");
+}
+
+/// A page that just ended where the answers do would hide a key from whoever wants to revoke it.
+#[tokio::test]
+async fn key_that_the_ledger_says_nothing_of_is_not_left_out() {
+    let world = World::new().await;
+    for name in ["k1", "k2"] {
+        world.manager.create(new(name), alice()).await.unwrap();
+    }
+    world.plan.forgets_one.store(true, Ordering::SeqCst);
+    let refused = world.manager.list(&KeyQuery::first(9)).await.unwrap_err();
+    let ManageError::LedgerUnavailable(cause) = refused else {
+        panic!("{refused}");
+    };
+    let cause = cause.to_string();
+    assert_eq!(cause, "the ledger was asked of 2 holders and answered of 1");
+}
+
+#[tokio::test]
 async fn statuses_change_at_the_very_instant_of_an_expiry() {
     let world = World::new().await;
     let license = tower_api_key::License::new(lic(), tower_api_key::Seats::Limited(1))
@@ -372,6 +419,31 @@ async fn keys_are_managed_without_licenses_too() {
     manager.revoke(&id("k1"), alice()).await.unwrap();
     assert!(manager.reconcile(alice()).await.unwrap().is_clean());
     manager.delete(&id("k1"), alice()).await.unwrap();
+}
+
+#[tokio::test]
+async fn page_shows_the_modules_that_each_record_carries() {
+    let store = MemoryKeyStore::new();
+    let manager = KeyManager::new(Arc::new(store.clone()), Arc::new(Unlicensed::new()));
+    for (name, modules) in [
+        ("k1", vec![launcher()]),
+        ("k2", vec![]),
+        ("k3", vec![open()]),
+    ] {
+        let key = manager.create(new(name), alice()).await.unwrap().key;
+        let mut record = key.record;
+        record.modules = modules;
+        store.update(record).await.unwrap();
+    }
+    let page = manager.list(&KeyQuery::first(9)).await.unwrap();
+    let modules = page.iter().map(|key| {
+        let modules = key.modules.iter().map(|assigned| &assigned.module);
+        modules.cloned().collect::<Vec<_>>()
+    });
+    assert!(
+        modules.eq([vec![launcher()], vec![], vec![open()]]),
+        "{page:?}"
+    );
 }
 
 #[tokio::test]
