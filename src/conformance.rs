@@ -228,6 +228,7 @@ macro_rules! license_ledger_conformance {
             line_is_cut_at_the_limit
             unknown_holder_is_active_without_modules
             several_holders_are_answered_in_the_order_asked
+            first_unknown_module_is_named
             names_come_back_as_given
             extremes_come_back_as_given
 

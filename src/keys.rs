@@ -175,13 +175,9 @@ impl KeyManager {
         if modules.is_empty() {
             return Ok(());
         }
-        let overview = self.overview().await?;
-        let known = |module: &Module| {
-            let modules = &overview.modules;
-            modules.binary_search_by(|(m, _)| m.cmp(module)).is_ok()
-        };
-        match modules.iter().find(|module| !known(module)) {
-            Some(unknown) => Err(ManageError::UnknownModule(unknown.clone())),
+        let unknown = self.0.ledger.first_unknown(modules).await;
+        match unknown.map_err(ManageError::of_ledger)? {
+            Some(unknown) => Err(ManageError::UnknownModule(unknown)),
             None => Ok(()),
         }
     }

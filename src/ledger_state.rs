@@ -229,6 +229,12 @@ impl LedgerState {
         )
     }
 
+    /// The first of these modules that is not known; nothing where all are.
+    pub fn first_unknown<'m>(&self, modules: &'m [Module]) -> Option<&'m Module> {
+        let mut modules = modules.iter();
+        modules.find(|module| !self.modules.contains_key(*module))
+    }
+
     /// Licenses and modules, with numbers of those who hold a seat and those who wait.
     pub fn overview(&self) -> Overview {
         let licenses = self.licenses.values().map(|license| {

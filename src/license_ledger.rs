@@ -245,6 +245,9 @@ pub enum Operation {
 /// 7. [`standings_of`](Self::standings_of) answers as many as it is asked of, in the order asked:
 ///    of each holder what [`standings`](Self::standings) would say at that one moment, also where
 ///    it is asked of twice or not known. It takes any number of holders, none too.
+/// 8. [`first_unknown`](Self::first_unknown) answers the first module, in the order asked, that no
+///    [`MapModule`](Operation::MapModule) has named yet; a mapping to no license, or to one that is
+///    not there, makes it known all the same. It takes any number of modules, none too.
 #[async_trait]
 pub trait LicenseLedger: Send + Sync + 'static {
     /// Lets the time pass until now, makes one change, and answers with the events of both.
@@ -269,6 +272,9 @@ pub trait LicenseLedger: Send + Sync + 'static {
         &self,
         asked: &[(Holder, &[Module])],
     ) -> Result<Vec<Standings>, BackendError>;
+
+    /// The first of these modules that the ledger does not know; nothing where it knows them all.
+    async fn first_unknown(&self, modules: &[Module]) -> Result<Option<Module>, BackendError>;
 
     /// Licenses and modules.
     async fn overview(&self) -> Result<Overview, BackendError>;
@@ -319,6 +325,10 @@ impl<T: LicenseLedger + ?Sized> LicenseLedger for Arc<T> {
         asked: &[(Holder, &[Module])],
     ) -> Result<Vec<Standings>, BackendError> {
         (**self).standings_of(asked).await
+    }
+
+    async fn first_unknown(&self, modules: &[Module]) -> Result<Option<Module>, BackendError> {
+        (**self).first_unknown(modules).await
     }
 
     async fn overview(&self) -> Result<Overview, BackendError> {

@@ -18,8 +18,8 @@ use crate::{
 /// A [`LicenseLedger`] without licenses: a key may use the modules that its own record carries
 /// ([`KeyRecord::modules`](crate::KeyRecord::modules)), and none of them needs a seat.
 ///
-/// 1. It keeps nothing, so its log is empty and it knows no holders. Nothing in it expires, so it
-///    reads no time: its clock stands at [`Timestamp::MIN`].
+/// 1. It keeps nothing, so its log is empty and it knows no holders and no modules. Nothing in it
+///    expires, so it reads no time: its clock stands at [`Timestamp::MIN`].
 /// 2. What concerns a key's life (created, disabled, revoked, expired, deleted) is accepted and
 ///    needs no doing; so do passing time and switching off limited edition, which is never on.
 /// 3. What it would have to keep (assignments, licenses, mappings, limited edition) is refused as
@@ -99,6 +99,10 @@ impl LicenseLedger for Unlicensed {
         Ok(asked.iter().map(|(_, carried)| allowed(carried)).collect())
     }
 
+    async fn first_unknown(&self, modules: &[Module]) -> Result<Option<Module>, BackendError> {
+        Ok(modules.first().cloned())
+    }
+
     async fn overview(&self) -> Result<Overview, BackendError> {
         Ok(Overview::new(
             Timestamp::MIN,
@@ -171,6 +175,9 @@ mod tests {
         assert_eq!(status(module()), Status::NotRequired);
         assert_eq!(status(Module::new("playout").unwrap()), Status::NotAssigned);
         assert_eq!(ledger.overview().await.unwrap().licenses, []);
+        let unknown = ledger.first_unknown(&carried).await.unwrap();
+        assert_eq!(unknown, Some(module()), "it keeps none");
+        assert_eq!(ledger.first_unknown(&[]).await.unwrap(), None);
         assert_eq!(ledger.events(0, 9).await.unwrap(), []);
         assert_eq!(*ledger.latest().borrow(), 0);
     }

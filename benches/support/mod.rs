@@ -291,6 +291,10 @@ impl LicenseLedger for Ledger {
         Ok(asked.iter().map(said).collect())
     }
 
+    async fn first_unknown(&self, modules: &[Module]) -> Result<Option<Module>, BackendError> {
+        self.0.first_unknown(modules).await
+    }
+
     async fn overview(&self) -> Result<Overview, BackendError> {
         self.0.overview().await
     }

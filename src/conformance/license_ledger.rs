@@ -158,6 +158,17 @@ impl<L: LicenseLedger> Scene<L> {
         let (ledger, model, rule) = (&self.ledger, &self.model, self.rule);
         let overview = ledger.overview().await.expect("rule 5: overview answers");
         assert_eq!(overview, model.overview(), "{rule}: the overview");
+        let known = overview.modules.iter().rev();
+        let mut modules: Vec<_> = known.map(|(module, _)| module.clone()).collect();
+        modules.push(module("no-such-module"));
+        for asked in [&modules[..], &modules[..modules.len() - 1]] {
+            let unknown = ledger.first_unknown(asked).await;
+            assert_eq!(
+                unknown.expect("rule 8: first_unknown answers").as_ref(),
+                model.first_unknown(asked),
+                "{rule}; rule 8: first_unknown names what was never mapped, nothing else: {asked:?}"
+            );
+        }
         let known = overview
             .licenses
             .iter()

@@ -153,6 +153,10 @@ impl LicenseLedger for MemoryLedger {
         Ok(standings.collect())
     }
 
+    async fn first_unknown(&self, modules: &[Module]) -> Result<Option<Module>, BackendError> {
+        Ok(self.lock().state.first_unknown(modules).cloned())
+    }
+
     async fn overview(&self) -> Result<Overview, BackendError> {
         Ok(self.lock().state.overview())
     }

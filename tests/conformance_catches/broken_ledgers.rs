@@ -26,6 +26,9 @@ enum Fault {
     AnswersInOrderOfNames,
     AnswersOfEachOnce,
     SkipsStrangers,
+    KnowsOnlyWhatNeedsALicense,
+    KnowsWhatIsAssigned,
+    NamesTheLastUnknown,
     StopsTheNews,
     TellsNothing,
     TellsOfWhoWasNamed,
@@ -124,6 +127,26 @@ impl LicenseLedger for BrokenLedger {
             _ => {}
         }
         self.inner.standings_of(&asked).await
+    }
+
+    async fn first_unknown(&self, modules: &[Module]) -> Result<Option<Module>, BackendError> {
+        let mut modules = modules.to_vec();
+        match self.fault {
+            Fault::KnowsOnlyWhatNeedsALicense => {
+                let known = self.inner.overview().await?.modules;
+                let needs = |module: &Module| known.iter().any(|(m, l)| m == module && l.is_some());
+                return Ok(modules.into_iter().find(|module| !needs(module)));
+            }
+            Fault::KnowsWhatIsAssigned => {
+                for known in self.inner.holders(None, usize::MAX).await? {
+                    let standings = self.inner.standings(&known.holder, &[]).await?;
+                    modules.retain(|module| standings.standing(module).is_none());
+                }
+            }
+            Fault::NamesTheLastUnknown => modules.reverse(),
+            _ => {}
+        }
+        self.inner.first_unknown(&modules).await
     }
 
     async fn overview(&self) -> Result<Overview, BackendError> {
@@ -286,6 +309,25 @@ async fn answers_that_do_not_match_the_question_are_caught() {
         AnswersOfEachOnce,
         several_holders_are_answered_in_the_order_asked,
         "rule 7: standings_of answers as many"
+    );
+}
+
+#[tokio::test]
+async fn wrong_words_of_unknown_modules_are_caught() {
+    caught!(
+        KnowsOnlyWhatNeedsALicense,
+        module_without_license_needs_no_seat,
+        "rule 8: first_unknown names what was never mapped"
+    );
+    caught!(
+        KnowsWhatIsAssigned,
+        first_unknown_module_is_named,
+        "rule 8: first_unknown answers the first"
+    );
+    caught!(
+        NamesTheLastUnknown,
+        first_unknown_module_is_named,
+        "rule 8: first_unknown answers the first"
     );
 }
 

@@ -64,6 +64,11 @@ impl LicenseLedger for RacyLedger {
         Ok(standings.collect())
     }
 
+    async fn first_unknown(&self, modules: &[Module]) -> Result<Option<Module>, BackendError> {
+        let state = self.state.lock().expect("no caller panicked");
+        Ok(state.first_unknown(modules).cloned())
+    }
+
     async fn overview(&self) -> Result<Overview, BackendError> {
         Ok(self.state.lock().expect("no caller panicked").overview())
     }

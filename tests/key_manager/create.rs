@@ -311,6 +311,22 @@ async fn page_of_keys_is_one_question_to_the_ledger() {
     assert_eq!(world.plan.asked(), ["standings_of"], "and no second one");
 }
 
+#[tokio::test]
+async fn whether_modules_are_known_is_a_small_question() {
+    let world = World::new().await;
+    let (manager, k1) = (&world.manager, id("k1"));
+    let ask = new("k1").with_modules([launcher()]);
+    manager.create(ask, alice()).await.unwrap();
+    manager.assign(&k1, &[open()], alice()).await.unwrap();
+    manager.unassign(&k1, &[open()], alice()).await.unwrap();
+    manager.unassign(&k1, &[open()], alice()).await.unwrap();
+    let asked = world.plan.asked();
+    let times = |question| asked.iter().filter(|asked| **asked == question).count();
+    // Not for what was assigned, which the first unassigning has read of the key itself.
+    assert_eq!(times("first_unknown"), 3, "{asked:?}");
+    assert_eq!(times("overview"), 0, "{asked:?}");
+}
+
 /// A page that just ended where the answers do would hide a key from whoever wants to revoke it.
 #[tokio::test]
 async fn key_that_the_ledger_says_nothing_of_is_not_left_out() {

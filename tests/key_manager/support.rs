@@ -219,6 +219,11 @@ impl LicenseLedger for Ledger {
         Ok(answer)
     }
 
+    async fn first_unknown(&self, modules: &[Module]) -> Result<Option<Module>, BackendError> {
+        self.ask("first_unknown", self.0.first_unknown(modules))
+            .await
+    }
+
     async fn overview(&self) -> Result<Overview, BackendError> {
         self.ask("overview", self.0.overview()).await
     }

@@ -187,6 +187,9 @@ impl<L: LicenseLedger> LicenseLedger for FaultyLedger<L> {
     ) -> Result<Vec<Standings>, BackendError> {
         self.faults.read(self.ledger.standings_of(asked)).await
     }
+    async fn first_unknown(&self, modules: &[Module]) -> Result<Option<Module>, BackendError> {
+        self.ledger.first_unknown(modules).await
+    }
     async fn overview(&self) -> Result<Overview, BackendError> {
         self.ledger.overview().await
     }

@@ -1,4 +1,4 @@
-//! What can be asked: rules 5 to 7 of the contract, the log, and names of all kinds.
+//! What can be asked: rules 5 to 8 of the contract, the log, and names of all kinds.
 
 use std::time::Duration;
 
@@ -217,6 +217,43 @@ pub async fn several_holders_are_answered_in_the_order_asked(
     for ((holder, _), standings) in many.iter().zip(answers) {
         let expected = scene.model.standings(holder);
         assert_eq!(standings, expected, "{rule}: {holder} among many");
+    }
+}
+
+/// Rule 8: the first module that was never mapped is named; a mapping to nothing, or to a license
+/// that is not there, counts.
+pub async fn first_unknown_module_is_named(ledger: impl LicenseLedger, clock: Arc<ManualClock>) {
+    let rule = "rule 8: first_unknown answers the first module asked of that was never mapped";
+    let mut scene = Scene::new(ledger, clock, rule).with_seats(1).await;
+    scene.make(map_to_nothing("open")).await;
+    scene.make(map("later", "no-such-license")).await;
+    scene.make(map("gone", "removed")).await;
+    scene.make(set("removed", Limited(1), None)).await;
+    scene.make(remove("removed")).await;
+    // An assignment does not make its module known.
+    scene.make(assign("A", &["z", "launcher"])).await;
+    let known = ["launcher", "open", "later", "gone"];
+    for (asked, unknown) in [
+        (&[][..], None),
+        (&known, None),
+        (&["gone", "gone", "open"], None),
+        (&["z"], Some("z")),
+        (&["open", "z", "launcher", "a", "z"], Some("z")),
+        (&["a", "open", "z"], Some("a")),
+        (&["later", "Launcher"], Some("Launcher")),
+    ] {
+        let modules: Vec<_> = asked.iter().map(|text| module(text)).collect();
+        let answer = scene.ledger.first_unknown(&modules).await;
+        let answer = answer.expect("rule 8: first_unknown answers");
+        assert_eq!(answer, unknown.map(module), "{rule}: {asked:?}");
+    }
+
+    let mut many: Vec<_> = (0..40_000).map(|place| module(known[place % 4])).collect();
+    for unknown in [None, Some(module("z"))] {
+        many.extend(unknown.clone());
+        let answer = scene.ledger.first_unknown(&many).await;
+        let answer = answer.expect("rule 8: first_unknown answers");
+        assert_eq!(answer, unknown, "{rule}, however many they are");
     }
 }
 
