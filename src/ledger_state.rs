@@ -90,6 +90,7 @@ use index::Index;
 pub use replay::seats_at;
 
 mod change;
+pub(crate) mod excerpt;
 mod index;
 mod replay;
 mod settle;
@@ -130,14 +131,14 @@ struct HolderEntry {
     places: BTreeMap<LicenseId, Place>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Assignment {
     seq: u64,
     at: Timestamp,
 }
 
 /// Where a holder stands in the line for one license.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
     /// Its earliest assignment that needs the license.
     assignment: Assignment,
@@ -152,6 +153,19 @@ struct Queue {
     reserved: Index<u64, (Holder, Timestamp)>,
     /// By number of the earliest assignment.
     waiting: Index<u64, (Holder, Timestamp)>,
+    /// How many reservations there are besides: none, but in an excerpt of a ledger.
+    reserved_elsewhere: usize,
+}
+
+impl Queue {
+    /// How many seats are taken.
+    fn used(&self) -> usize {
+        self.reserved.len() + self.reserved_elsewhere
+    }
+
+    fn is_empty(&self) -> bool {
+        self.used() == 0 && self.waiting.is_empty()
+    }
 }
 
 /// What an instant can end. Ordered by the bytes of the id.
@@ -242,7 +256,7 @@ impl LedgerState {
             let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
             LicenseUse::new(
                 license.clone(),
-                count(line.map_or(0, |line| line.reserved.len())),
+                count(line.map_or(0, Queue::used)),
                 count(line.map_or(0, |line| line.waiting.len())),
             )
         });
@@ -303,10 +317,7 @@ impl LedgerState {
         let Some(known) = self.licenses.get(license) else {
             return Standing::Unknown(Some(license.clone()));
         };
-        let used = self
-            .lines
-            .get(license)
-            .map_or(0, |line| line.reserved.len());
+        let used = self.lines.get(license).map_or(0, Queue::used);
         let seat = if entry
             .places
             .get(license)

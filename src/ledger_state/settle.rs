@@ -84,7 +84,7 @@ impl Change<'_> {
             }
             (None, None) => None,
         };
-        if line.waiting.is_empty() && line.reserved.is_empty() {
+        if line.is_empty() {
             self.state.lines.remove(license);
         }
         lost
@@ -94,7 +94,7 @@ impl Change<'_> {
     pub(super) fn evict(&mut self, license: &LicenseId, cause: RemovedCause) {
         let cap = self.state.cap(license);
         while let Some(line) = self.state.lines.get_mut(license)
-            && line.reserved.len() > cap
+            && line.used() > cap
             && let Some((_, (holder, _))) = match self.state.eviction {
                 Eviction::OldestFirst => line.reserved.pop_first(),
                 Eviction::NewestFirst => line.reserved.pop_last(),
@@ -114,7 +114,7 @@ impl Change<'_> {
     pub(super) fn promote(&mut self, license: &LicenseId, cause: ReservedCause) {
         let cap = self.state.cap(license);
         while let Some(line) = self.state.lines.get_mut(license)
-            && line.reserved.len() < cap
+            && line.used() < cap
             && let Some((_, (holder, _))) = line.waiting.pop_first()
         {
             // One that expires at this very instant gets no seat; its turn will take its place.

@@ -15,6 +15,7 @@ use snapshot::Snapshot;
 
 mod decisions;
 mod examples;
+mod excerpts;
 mod histories;
 mod invariants;
 mod model;
@@ -23,6 +24,7 @@ mod replays;
 mod rules;
 mod snapshot;
 mod statuses;
+mod tables;
 mod work;
 
 /// A ledger and its model, with one license `lic` and a module `launcher` unless said otherwise.

@@ -36,13 +36,13 @@ const LICENSES: [&str; 3] = ["b", "lic", "z"];
 const MODULES: [&str; 3] = ["launcher", "playout", "nodes"];
 
 #[derive(Debug, Clone)]
-struct History {
-    eviction: Eviction,
+pub(super) struct History {
+    pub(super) eviction: Eviction,
     /// Each with the reading of a clock that also steps back.
-    operations: Vec<(Timestamp, Operation)>,
+    pub(super) operations: Vec<(Timestamp, Operation)>,
 }
 
-fn histories() -> u32 {
+pub(super) fn histories() -> u32 {
     let default = if cfg!(debug_assertions) { 250 } else { 10_000 };
     match std::env::var("LEDGER_HISTORIES") {
         Ok(number) => number.parse().expect("LEDGER_HISTORIES is a number"),
@@ -50,7 +50,7 @@ fn histories() -> u32 {
     }
 }
 
-fn for_each_history(cases: u32, test: impl Fn(&History)) {
+pub(super) fn for_each_history(cases: u32, test: impl Fn(&History)) {
     let config = Config {
         cases,
         failure_persistence: None,
