@@ -36,9 +36,10 @@ use crate::{
 ///    (none count as taken where all of its seats are read); with `all_licenses` of each as many
 ///    more as its seats exceed those taken; without a limit all,
 /// 6. of the holders of those places: their rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Reach {
-    pub(crate) now: Option<Timestamp>,
+    /// Microseconds.
+    pub(crate) now: Option<i64>,
     pub(crate) operations: usize,
     pub(crate) holders: Vec<Holder>,
     pub(crate) modules: Vec<Module>,
@@ -58,6 +59,8 @@ pub(crate) struct Excerpt {
     pub(crate) clock: i64,
     pub(crate) seq: u64,
     pub(crate) limited_edition: bool,
+    /// Grows with every writing.
+    pub(crate) ops: u64,
     /// The full holders.
     pub(crate) holders: Vec<HolderRow>,
     /// Those who only stand in a line.
@@ -142,7 +145,7 @@ impl Reach {
         now: Timestamp,
     ) -> Self {
         let mut reach = Self {
-            now: Some(now),
+            now: Some(now.unix_micros()),
             ..Self::default()
         };
         for operation in operations {
@@ -190,6 +193,47 @@ impl Reach {
                 event: KeyEvent::Created(key),
             } => self.holders.push(Holder::from(key)),
             Operation::Record { .. } | Operation::Tick => {}
+        }
+    }
+}
+
+/// How many places of a license's line are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moves {
+    /// Those with a seat, from the end where evictions begin.
+    pub(crate) reserved: u64,
+    /// Those that wait, in order.
+    pub(crate) waiting: u64,
+}
+
+impl Reach {
+    /// Sentences 4 and 5, for databases that read the lines one by one: `excerpt` has all the rest.
+    pub(crate) fn moves(&self, excerpt: &Excerpt, license: &LicenseId, used: u64) -> Moves {
+        let row = excerpt.licenses.iter().find(|row| row.license == *license);
+        let resized = self.resized.as_ref().filter(|row| row.license == *license);
+        let clock = self.now.unwrap_or(excerpt.clock).max(excerpt.clock);
+        let ended = |row: &LicenseRow| row.valid_until.is_some_and(|end| end <= clock);
+        // What ended before the clock has no seats left to lose.
+        let named = self.all_licenses || self.licenses.contains(license);
+        let emptied = row.is_some_and(ended) || resized.is_some_and(ended) || self.emptied && named;
+        let kept = if emptied { 0 } else { used };
+        let seats = match resized {
+            Some(row) => Some(row.seats),
+            None => row.filter(|_| self.all_licenses).map(|row| row.seats),
+        };
+        let more = match seats {
+            None => 0,
+            Some(None) => u64::MAX,
+            Some(Some(seats)) => u64::from(seats).saturating_sub(kept),
+        };
+        let full = excerpt.holders.len() + self.holders.len();
+        Moves {
+            reserved: match resized.and_then(|row| row.seats) {
+                _ if emptied => used,
+                Some(seats) => used.saturating_sub(seats.into()),
+                None => 0,
+            },
+            waiting: more.saturating_add((self.operations + 2 * full) as u64),
         }
     }
 }

@@ -38,6 +38,7 @@ impl Tables {
             clock: self.clock,
             seq: self.seq,
             limited_edition: self.limited_edition,
+            ops: 0,
             holders: self.holders.values().cloned().collect(),
             others: Vec::new(),
             assignments: self.assignments.values().cloned().collect(),
@@ -50,10 +51,8 @@ impl Tables {
 
     /// The sentences of [`Reach`], one after the other.
     pub(super) fn read(&self, reach: &Reach, eviction: Eviction) -> Excerpt {
-        let is_due = |end: Option<i64>| {
-            let now = reach.now.map(Timestamp::unix_micros);
-            end.is_some_and(|end| end > self.clock && Some(end) <= now)
-        };
+        let is_due =
+            |end: Option<i64>| end.is_some_and(|end| end > self.clock && Some(end) <= reach.now);
         let mut full: BTreeSet<&Holder> = reach.holders.iter().collect();
         let due = self.holders.values();
         full.extend(
@@ -84,84 +83,51 @@ impl Tables {
         let ends = |row: &&LicenseRow| is_due(row.valid_until) || reach.all_licenses;
         licenses.extend(self.licenses.values().filter(ends).map(|row| &row.license));
 
+        let row = |holder: &Holder| self.holders.get(holder).cloned();
+        let used = licenses.iter().map(|id| ((*id).clone(), self.used(id)));
+        let known = licenses.iter().filter_map(|id| self.licenses.get(*id));
+        let mut excerpt = Excerpt {
+            clock: self.clock,
+            seq: self.seq,
+            limited_edition: self.limited_edition,
+            ops: 0,
+            holders: full.iter().filter_map(|holder| row(holder)).collect(),
+            others: Vec::new(),
+            used: used.collect(),
+            licenses: known.cloned().collect(),
+            places: Vec::new(),
+            assignments,
+            modules,
+        };
         let mut places: BTreeMap<_, _> = self
             .places
             .iter()
             .filter(|((_, holder), _)| full.contains(holder))
             .collect();
-        for id in &licenses {
-            let row = self.licenses.get(*id);
-            let named = reach.licenses.contains(id);
-            let resized = reach.resized.as_ref().filter(|row| row.license == **id);
-            let latest = reach.now.map(Timestamp::unix_micros).max(Some(self.clock));
-            let ended = |row: &LicenseRow| row.valid_until.is_some() && row.valid_until <= latest;
-            let emptied = row.is_some_and(|row| is_due(row.valid_until))
-                || resized.is_some_and(ended)
-                || (reach.emptied && (named || reach.all_licenses));
-            let resized = resized.map(|row| row.seats);
-            let used = self.used(id);
-            let evicted = match resized {
-                _ if emptied => used,
-                Some(Some(seats)) => used.saturating_sub(seats.into()),
-                _ => 0,
-            };
-            let kept = if emptied { 0 } else { used };
-            let all = row.map(|row| row.seats).filter(|_| reach.all_licenses);
-            let more = match resized.or(all) {
-                None => 0,
-                Some(None) => u64::MAX,
-                Some(Some(seats)) => u64::from(seats).saturating_sub(kept),
-            };
-            let promoted = more.saturating_add((reach.operations + 2 * full.len()) as u64);
-            let mut reserved: Vec<_> = self
-                .line(id)
-                .filter(|(_, row)| row.seat.is_some())
-                .collect();
+        for (license, used) in &excerpt.used {
+            let moves = reach.moves(&excerpt, license, *used);
+            let line = self.places.iter();
+            let (mut reserved, mut waiting): (Vec<_>, Vec<_>) = line
+                .filter(|(_, row)| row.license == *license)
+                .partition(|(_, row)| row.seat.is_some());
             reserved.sort_by_key(|(_, row)| row.seat);
             if eviction == Eviction::NewestFirst {
                 reserved.reverse();
             }
-            places.extend(reserved.into_iter().take(evicted as usize));
-            let mut waiting: Vec<_> = self
-                .line(id)
-                .filter(|(_, row)| row.seat.is_none())
-                .collect();
             waiting.sort_by_key(|(_, row)| row.seq);
-            places.extend(waiting.into_iter().take(promoted as usize));
+            places.extend(reserved.into_iter().take(moves.reserved as usize));
+            places.extend(waiting.into_iter().take(moves.waiting as usize));
         }
-        let others: BTreeSet<_> = places
-            .keys()
-            .map(|(_, holder)| holder)
-            .filter(|holder| !full.contains(holder))
-            .collect();
-        let row = |holder: &Holder| self.holders.get(holder).cloned();
-        let used = licenses.iter().map(|id| ((*id).clone(), self.used(id)));
-        Excerpt {
-            clock: self.clock,
-            seq: self.seq,
-            limited_edition: self.limited_edition,
-            holders: full.iter().filter_map(|holder| row(holder)).collect(),
-            others: others.into_iter().filter_map(row).collect(),
-            used: used.collect(),
-            licenses: licenses
-                .iter()
-                .filter_map(|id| self.licenses.get(*id).cloned())
-                .collect(),
-            places: places.into_values().cloned().collect(),
-            assignments,
-            modules,
-        }
-    }
-
-    fn line(&self, license: &LicenseId) -> impl Iterator<Item = (&(LicenseId, Holder), &PlaceRow)> {
-        let rows = self.places.iter();
-        rows.filter(move |(_, row)| row.license == *license)
+        let others = places.keys().map(|(_, holder)| holder);
+        let others: BTreeSet<_> = others.filter(|holder| !full.contains(holder)).collect();
+        excerpt.others = others.into_iter().filter_map(row).collect();
+        excerpt.places = places.into_values().cloned().collect();
+        excerpt
     }
 
     fn used(&self, license: &LicenseId) -> u64 {
-        self.line(license)
-            .filter(|(_, row)| row.seat.is_some())
-            .count() as u64
+        let seats = self.places.values().filter(|row| row.seat.is_some());
+        seats.filter(|row| row.license == *license).count() as u64
     }
 
     pub(super) fn write(&mut self, delta: Delta) {
