@@ -135,6 +135,8 @@ pub mod path;
 pub mod rate_limiter;
 mod require;
 mod service;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
 pub mod token;
 mod unlicensed;
 mod uses;
@@ -190,6 +192,8 @@ pub use path::{PathForm, PathForms};
 pub use rate_limiter::{Allowance, Check, RateLimiter, Subject};
 pub use require::{RequireModule, RequireScopes};
 pub use service::ApiKeyService;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sql::{OpenError, OpenErrorKind};
 #[doc(inline)]
 pub use token::{Principal, TokenError, TokenVerifier};
 pub use unlicensed::Unlicensed;

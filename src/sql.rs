@@ -1,0 +1,21 @@
+//! What SQLite and PostgreSQL share: how a key's record becomes a row and back, what has been told
+//! of the changes that are numbered in the database, and why a store cannot be opened.
+//!
+//! Both databases have the same tables with the same columns (`migrations/`):
+//!
+//! 1. Every change of a key raises `tower_tenant.key_seq` first, and writes that number with the
+//!    key's id to `tower_key_change` in the same transaction. Whoever reads numbers therefore reads
+//!    them without gaps, in the order in which they were committed.
+//! 2. `tower_key_digest` holds the current and the previous digests of all keys: a digest is unique
+//!    among both.
+//! 3. Instants are microseconds since 1970, lists are JSON texts.
+//!
+//! The names begin with `tower_` because the tables may lie beside a host's own.
+
+mod key_row;
+mod open_error;
+mod told;
+
+pub(crate) use key_row::{bind_key, key_columns, read_key};
+pub use open_error::{OpenError, OpenErrorKind};
+pub(crate) use told::{KEPT_CHANGES, KeyChange, Told};
