@@ -137,6 +137,8 @@ mod require;
 mod service;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 pub mod token;
 mod unlicensed;
 mod uses;

@@ -13,9 +13,21 @@
 //! The names begin with `tower_` because the tables may lie beside a host's own.
 
 mod key_row;
+mod ledger;
 mod open_error;
 mod told;
+mod turns;
 
 pub(crate) use key_row::{bind_key, key_columns, read_key};
+pub(crate) use ledger::{
+    EventRow, LineRows, OverviewRow, first_unknown, from_json, json_unless_empty, reach_of_modules,
+    standings_of, to_json,
+};
 pub use open_error::{OpenError, OpenErrorKind};
 pub(crate) use told::{KEPT_CHANGES, KeyChange, Told};
+pub(crate) use turns::{Transactions, Turns};
+
+/// An outage with its cause.
+pub(crate) fn unavailable(source: impl Into<crate::error::BoxError>) -> crate::BackendError {
+    crate::BackendError::unavailable(source)
+}

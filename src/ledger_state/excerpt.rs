@@ -6,7 +6,7 @@
 //! [`Delta`]. So there is one algorithm, and what it takes depends on what an operation touches, not
 //! on how many holders there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -263,6 +263,17 @@ impl Excerpt {
             .map(|(operation, actor, now)| after.apply(operation, actor, now))
             .collect();
         (events, Delta::between(&before, &after))
+    }
+
+    /// Adds places of lines with their holders.
+    pub(crate) fn add(&mut self, places: Vec<(PlaceRow, HolderRow)>) {
+        let full: BTreeSet<_> = self.holders.iter().map(|row| &row.holder).collect();
+        // All places of a full holder are here already.
+        let places = places.into_iter();
+        let of_others = places.filter(|(place, _)| !full.contains(&place.holder));
+        let (places, others): (Vec<_>, Vec<_>) = of_others.unzip();
+        self.places.extend(places);
+        self.others.extend(others);
     }
 
     /// The state machine with what is here, and nothing else.

@@ -1,0 +1,140 @@
+//! What the ledgers in both databases have in common: their rows as JSON, and questions answered
+//! from an excerpt.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    clock::Timestamp,
+    error::BackendError,
+    ledger_state::excerpt::{Excerpt, LicenseRow, ModuleRow, Reach},
+    license_ledger::{
+        Actor, EventKind, Eviction, Holder, LicenseEvent, LicenseUse, Line, Module, Overview,
+        Standings,
+    },
+    sql::unavailable,
+};
+
+/// Rows as the one parameter of a statement.
+pub(crate) fn to_json(rows: &(impl Serialize + ?Sized)) -> String {
+    serde_json::to_string(rows).expect("texts, numbers and lists of them")
+}
+
+/// The same, or nothing where there are none.
+pub(crate) fn json_unless_empty<T: Serialize>(rows: &[T]) -> Option<String> {
+    (!rows.is_empty()).then(|| to_json(rows))
+}
+
+/// What a statement has answered.
+pub(crate) fn from_json<T: DeserializeOwned>(json: &str) -> Result<T, BackendError> {
+    serde_json::from_str(json).map_err(unavailable)
+}
+
+/// An entry of the log.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct EventRow {
+    seq: u64,
+    /// Microseconds.
+    at: i64,
+    actor: String,
+    /// Its kind, as JSON.
+    event: String,
+}
+
+impl EventRow {
+    pub(crate) fn new(seq: u64, at: i64, actor: String, event: String) -> Self {
+        Self {
+            seq,
+            at,
+            actor,
+            event,
+        }
+    }
+
+    pub(crate) fn of(event: &LicenseEvent) -> Self {
+        Self {
+            seq: event.seq,
+            at: event.at.unix_micros(),
+            actor: event.actor.to_string(),
+            event: to_json(&event.kind),
+        }
+    }
+
+    pub(crate) fn event(&self) -> Result<LicenseEvent, BackendError> {
+        let actor = Actor::new(&self.actor).map_err(unavailable)?;
+        let kind: EventKind = from_json(&self.event)?;
+        let at = Timestamp::from_unix_micros(self.at);
+        Ok(LicenseEvent::new(self.seq, at, actor, kind))
+    }
+}
+
+/// What an excerpt says of these holders.
+pub(crate) fn standings_of<'a>(
+    excerpt: &Excerpt,
+    holders: impl IntoIterator<Item = &'a Holder>,
+) -> Vec<Standings> {
+    // Which one goes first does not matter to who only reads.
+    let state = excerpt.state(Eviction::default());
+    let holders = holders.into_iter();
+    holders.map(|holder| state.standings(holder)).collect()
+}
+
+/// Which excerpt says whether these modules are known.
+pub(crate) fn reach_of_modules(modules: &[Module]) -> Reach {
+    Reach {
+        modules: modules.to_vec(),
+        ..Reach::default()
+    }
+}
+
+/// The first of these that an excerpt does not know.
+pub(crate) fn first_unknown(excerpt: &Excerpt, modules: &[Module]) -> Option<Module> {
+    let known: BTreeSet<_> = excerpt.modules.iter().map(|row| &row.module).collect();
+    let mut modules = modules.iter();
+    modules.find(|module| !known.contains(module)).cloned()
+}
+
+/// An overview as one JSON object.
+#[derive(Debug, Deserialize)]
+pub(crate) struct OverviewRow {
+    clock: i64,
+    seq: u64,
+    limited_edition: bool,
+    licenses: Vec<(LicenseRow, u64, u64)>,
+    modules: Vec<ModuleRow>,
+}
+
+impl From<OverviewRow> for Overview {
+    fn from(row: OverviewRow) -> Self {
+        let licenses = row.licenses.into_iter();
+        let modules = row.modules.into_iter();
+        Self::new(
+            Timestamp::from_unix_micros(row.clock),
+            row.limited_edition,
+            row.seq,
+            licenses
+                .map(|(license, used, waiting)| LicenseUse::new(license.license(), used, waiting))
+                .collect(),
+            modules.map(|row| (row.module, row.license)).collect(),
+        )
+    }
+}
+
+/// Those who hold a seat and those who wait, with the instants in microseconds.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LineRows {
+    reserved: Vec<(Holder, i64)>,
+    waiting: Vec<(Holder, i64)>,
+}
+
+impl From<LineRows> for Line {
+    fn from(rows: LineRows) -> Self {
+        let since = |rows: Vec<(Holder, i64)>| {
+            let rows = rows.into_iter();
+            rows.map(|(holder, at)| (holder, Timestamp::from_unix_micros(at)))
+                .collect()
+        };
+        Self::new(since(rows.reserved), since(rows.waiting))
+    }
+}

@@ -1,0 +1,220 @@
+//! The ledger's tables: reading excerpts of it, and writing what changed.
+
+use sqlx::{Connection, SqliteConnection, query, query_as, query_scalar};
+
+use crate::{
+    clock::Timestamp,
+    error::BackendError,
+    ledger_state::excerpt::{Delta, Excerpt, HolderRow, PlaceRow, Reach},
+    license_ledger::{Actor, Eviction, Holder, LicenseEvent, LicenseId, Operation},
+    sql::{EventRow, from_json, json_unless_empty, to_json, unavailable},
+};
+
+/// Applies operations in one transaction: all of them, or, with an error, none.
+pub(super) async fn apply(
+    writer: &mut SqliteConnection,
+    eviction: Eviction,
+    operations: &[(Operation, Actor)],
+    now: Timestamp,
+) -> Result<Vec<Vec<LicenseEvent>>, BackendError> {
+    // At once: a transaction that begins by reading cannot always go on to write.
+    let begun = writer.begin_with("begin immediate").await;
+    let mut transaction = begun.map_err(unavailable)?;
+    let reach = Reach::of(operations.iter().map(|(operation, _)| operation), now);
+    let mut excerpt = excerpt(&mut transaction, &reach).await?;
+    read_lines(&mut transaction, eviction, &reach, &mut excerpt).await?;
+    let each = operations
+        .iter()
+        .map(|(operation, actor)| (operation, actor, now));
+    let (events, delta) = excerpt.apply(eviction, each);
+    write(&mut transaction, &delta).await?;
+    append(&mut transaction, events.iter().flatten()).await?;
+    transaction.commit().await.map_err(unavailable)?;
+    Ok(events)
+}
+
+/// What `reach` says, but for the lines.
+pub(super) async fn excerpt(
+    connection: &mut SqliteConnection,
+    reach: &Reach,
+) -> Result<Excerpt, BackendError> {
+    let json: String = query_scalar(include_str!("excerpt.sql"))
+        .bind(to_json(reach))
+        .fetch_one(connection)
+        .await
+        .map_err(unavailable)?;
+    from_json(&json)
+}
+
+/// The places that the operations may move, with their holders.
+async fn read_lines(
+    connection: &mut SqliteConnection,
+    eviction: Eviction,
+    reach: &Reach,
+    excerpt: &mut Excerpt,
+) -> Result<(), BackendError> {
+    for (license, used) in excerpt.used.clone() {
+        let moves = reach.moves(excerpt, &license, used);
+        let reserved = match eviction {
+            Eviction::OldestFirst => RESERVED_OLDEST_FIRST,
+            Eviction::NewestFirst => RESERVED_NEWEST_FIRST,
+        };
+        for (statement, most) in [(reserved, moves.reserved), (WAITING, moves.waiting)] {
+            if most == 0 {
+                continue;
+            }
+            let rows: Vec<InLine> = query_as(statement)
+                .bind(license.as_str())
+                .bind(i64::try_from(most).unwrap_or(i64::MAX))
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(unavailable)?;
+            let rows = rows.into_iter().map(|row| in_line(&license, row));
+            excerpt.add(rows.collect::<Result<Vec<_>, _>>()?);
+        }
+    }
+    Ok(())
+}
+
+/// A place with its holder: `holder, seq, at, seat, seat_at, enabled, active_until, revoked`.
+type InLine = (
+    String,
+    i64,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    bool,
+    Option<i64>,
+    bool,
+);
+
+fn in_line(license: &LicenseId, row: InLine) -> Result<(PlaceRow, HolderRow), BackendError> {
+    let (holder, seq, at, seat, seat_at, enabled, active_until, revoked) = row;
+    let holder = Holder::new(holder).map_err(unavailable)?;
+    let place = PlaceRow {
+        license: license.clone(),
+        holder: holder.clone(),
+        seq: seq.cast_unsigned(),
+        at,
+        seat: seat.map(i64::cast_unsigned),
+        seat_at,
+    };
+    let holder = HolderRow {
+        holder,
+        enabled,
+        active_until,
+        revoked,
+    };
+    Ok((place, holder))
+}
+
+const RESERVED_OLDEST_FIRST: &str = "\
+    select holder, seq, at, seat, seat_at, enabled, active_until, revoked \
+    from tower_place join tower_holder using (holder) \
+    where license = ? and seat is not null order by seat limit ?";
+const RESERVED_NEWEST_FIRST: &str = "\
+    select holder, seq, at, seat, seat_at, enabled, active_until, revoked \
+    from tower_place join tower_holder using (holder) \
+    where license = ? and seat is not null order by seat desc limit ?";
+const WAITING: &str = "\
+    select holder, seq, at, seat, seat_at, enabled, active_until, revoked \
+    from tower_place join tower_holder using (holder) \
+    where license = ? and seat is null order by seq limit ?";
+
+/// Writes what changed, table by table, each with one statement.
+async fn write(connection: &mut SqliteConnection, delta: &Delta) -> Result<(), BackendError> {
+    query("update tower_tenant set clock = ?, seq = ?, limited_edition = ?, ops = ops + 1")
+        .bind(delta.clock)
+        .bind(delta.seq.cast_signed())
+        .bind(delta.limited_edition)
+        .execute(&mut *connection)
+        .await
+        .map_err(unavailable)?;
+    // What is gone goes first.
+    for (statement, rows) in [
+        (
+            "delete from tower_holder where holder in (select value from json_each(?))",
+            json_unless_empty(&delta.holders_gone),
+        ),
+        (
+            "delete from tower_assignment where (holder, module) in \
+             (select value ->> 0, value ->> 1 from json_each(?))",
+            json_unless_empty(&delta.assignments_gone),
+        ),
+        (
+            "delete from tower_place where (license, holder) in \
+             (select value ->> 0, value ->> 1 from json_each(?))",
+            json_unless_empty(&delta.places_gone),
+        ),
+        (
+            "delete from tower_license where license in (select value from json_each(?))",
+            json_unless_empty(&delta.licenses_gone),
+        ),
+        (
+            "insert into tower_holder \
+             select value ->> 'holder', value ->> 'enabled', value ->> 'active_until', \
+             value ->> 'revoked' from json_each(?) where true \
+             on conflict (holder) do update set enabled = excluded.enabled, \
+             active_until = excluded.active_until, revoked = excluded.revoked",
+            json_unless_empty(&delta.holders),
+        ),
+        (
+            "insert into tower_assignment \
+             select value ->> 'holder', value ->> 'module', value ->> 'seq', value ->> 'at' \
+             from json_each(?) where true \
+             on conflict (holder, module) do update set seq = excluded.seq, at = excluded.at",
+            json_unless_empty(&delta.assignments),
+        ),
+        (
+            "insert into tower_module \
+             select value ->> 'module', value ->> 'license' from json_each(?) where true \
+             on conflict (module) do update set license = excluded.license",
+            json_unless_empty(&delta.modules),
+        ),
+        (
+            "insert into tower_license \
+             select value ->> 'license', value ->> 'seats', value ->> 'valid_until' \
+             from json_each(?) where true \
+             on conflict (license) do update set seats = excluded.seats, \
+             valid_until = excluded.valid_until",
+            json_unless_empty(&delta.licenses),
+        ),
+        (
+            "insert into tower_place \
+             select value ->> 'license', value ->> 'holder', value ->> 'seq', value ->> 'at', \
+             value ->> 'seat', value ->> 'seat_at' from json_each(?) where true \
+             on conflict (license, holder) do update set seq = excluded.seq, at = excluded.at, \
+             seat = excluded.seat, seat_at = excluded.seat_at",
+            json_unless_empty(&delta.places),
+        ),
+    ] {
+        if let Some(rows) = rows {
+            query(statement)
+                .bind(rows)
+                .execute(&mut *connection)
+                .await
+                .map_err(unavailable)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes events to the end of the log.
+async fn append(
+    connection: &mut SqliteConnection,
+    events: impl Iterator<Item = &LicenseEvent>,
+) -> Result<(), BackendError> {
+    let rows: Vec<_> = events.map(EventRow::of).collect();
+    if let Some(rows) = json_unless_empty(&rows) {
+        query(
+            "insert into tower_event \
+             select value ->> 'seq', value ->> 'at', value ->> 'actor', value ->> 'event' \
+             from json_each(?)",
+        )
+        .bind(rows)
+        .execute(connection)
+        .await
+        .map_err(unavailable)?;
+    }
+    Ok(())
+}
