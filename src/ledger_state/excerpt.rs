@@ -38,7 +38,7 @@ use crate::{
 /// 6. of the holders of those places: their rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Reach {
-    /// Microseconds.
+    /// Microseconds. Nothing: where there are operations the database's own time.
     pub(crate) now: Option<i64>,
     pub(crate) operations: usize,
     pub(crate) holders: Vec<Holder>,
@@ -55,6 +55,8 @@ pub(crate) struct Reach {
 /// A part of a ledger, row by row.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Excerpt {
+    /// Until when it was asked for, in microseconds.
+    pub(crate) now: Option<i64>,
     /// Microseconds.
     pub(crate) clock: i64,
     pub(crate) seq: u64,
@@ -142,10 +144,10 @@ impl Reach {
     /// one that [`is_of_one_holder`].
     pub(crate) fn of<'a>(
         operations: impl IntoIterator<Item = &'a Operation>,
-        now: Timestamp,
+        now: Option<Timestamp>,
     ) -> Self {
         let mut reach = Self {
-            now: Some(now.unix_micros()),
+            now: now.map(Timestamp::unix_micros),
             ..Self::default()
         };
         for operation in operations {
@@ -263,6 +265,11 @@ impl Excerpt {
             .map(|(operation, actor, now)| after.apply(operation, actor, now))
             .collect();
         (events, Delta::between(&before, &after))
+    }
+
+    /// When operations take place of which all that is here was read.
+    pub(crate) fn instant(&self) -> Timestamp {
+        Timestamp::from_unix_micros(self.now.unwrap_or(self.clock))
     }
 
     /// Adds places of lines with their holders.

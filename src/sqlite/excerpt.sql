@@ -36,6 +36,7 @@ with
         where all_licenses or (valid_until > clock and valid_until <= now)
     )
 select json_object(
+    'now', ?1 ->> 'now',
     'clock', clock,
     'seq', seq,
     'limited_edition', iif(limited_edition, json('true'), json('false')),

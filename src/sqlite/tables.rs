@@ -20,7 +20,7 @@ pub(super) async fn apply(
     // At once: a transaction that begins by reading cannot always go on to write.
     let begun = writer.begin_with("begin immediate").await;
     let mut transaction = begun.map_err(unavailable)?;
-    let reach = Reach::of(operations.iter().map(|(operation, _)| operation), now);
+    let reach = Reach::of(operations.iter().map(|(operation, _)| operation), Some(now));
     let mut excerpt = excerpt(&mut transaction, &reach).await?;
     read_lines(&mut transaction, eviction, &reach, &mut excerpt).await?;
     let each = operations

@@ -31,7 +31,7 @@ fn play(eviction: Eviction, operations: &[(Timestamp, Operation)]) {
     let (mut whole, mut tables) = (LedgerState::new(eviction), Tables::new());
     for batch in batches(operations) {
         let latest = batch.iter().map(|(now, _)| *now).max().expect("not empty");
-        let reach = Reach::of(batch.iter().map(|(_, operation)| operation), latest);
+        let reach = Reach::of(batch.iter().map(|(_, operation)| operation), Some(latest));
         let excerpt = tables.read(&reach, eviction);
         let steps = batch
             .iter()
@@ -102,7 +102,7 @@ fn assigned(tables: &mut Tables, holders: usize, seats: u32) {
         modules: vec![module("launcher")],
     }));
     for operation in &operations {
-        let excerpt = tables.read(&Reach::of([operation], at(0)), eviction);
+        let excerpt = tables.read(&Reach::of([operation], Some(at(0))), eviction);
         let (_, delta) = excerpt.apply(eviction, [(operation, &admin(), at(0))]);
         tables.write(delta);
     }
@@ -145,7 +145,7 @@ fn what_is_read_and_written_goes_by_the_seats_that_move() {
         (Operation::DeleteKey { holder: holder(30) }, 1),
         (Operation::Tick, 0),
     ] {
-        let reach = Reach::of([&operation], at(1));
+        let reach = Reach::of([&operation], Some(at(1)));
         let excerpt = tables.read(&reach, eviction);
         let read = excerpt.places.len() + excerpt.holders.len() + excerpt.others.len();
         assert!(read <= 2 * (moved + 5), "{operation:?} reads {read}");

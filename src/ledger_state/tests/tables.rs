@@ -35,6 +35,7 @@ impl Tables {
     pub(super) fn everything(&self) -> Excerpt {
         let used = self.licenses.keys().map(|id| (id.clone(), self.used(id)));
         Excerpt {
+            now: None,
             clock: self.clock,
             seq: self.seq,
             limited_edition: self.limited_edition,
@@ -87,6 +88,7 @@ impl Tables {
         let used = licenses.iter().map(|id| ((*id).clone(), self.used(id)));
         let known = licenses.iter().filter_map(|id| self.licenses.get(*id));
         let mut excerpt = Excerpt {
+            now: reach.now,
             clock: self.clock,
             seq: self.seq,
             limited_edition: self.limited_edition,
