@@ -85,6 +85,7 @@
 //! | `metrics` | counters through the `metrics` facade, listed in [`observe`] |
 //! | `axum` | [`Grant`] as an extractor, the router's `MatchedPath`, `ConnectInfo` as the address |
 //! | `tonic` | [`Denial`] as a `tonic::Status`, tonic's connection as the address |
+//! | `sqlite` | `SqliteStore`: keys in a SQLite file; SQLite is built in |
 //! | `conformance` | the suites that a backend of your own must pass; no dependency |
 //!
 //! A feature adds to what there is and changes no behaviour of hosts that do not use its framework.
@@ -138,7 +139,7 @@ mod service;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 #[cfg(feature = "sqlite")]
-mod sqlite;
+pub mod sqlite;
 pub mod token;
 mod unlicensed;
 mod uses;
@@ -196,6 +197,9 @@ pub use require::{RequireModule, RequireScopes};
 pub use service::ApiKeyService;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sql::{OpenError, OpenErrorKind};
+#[cfg(feature = "sqlite")]
+#[doc(inline)]
+pub use sqlite::{Durability, OpenSqlite, SqliteStore};
 #[doc(inline)]
 pub use token::{Principal, TokenError, TokenVerifier};
 pub use unlicensed::Unlicensed;
