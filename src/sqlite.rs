@@ -1,4 +1,5 @@
-//! Keys in SQLite: one file, no server, and every change on the disk before it is answered.
+//! Keys and licenses in SQLite: one file, no server, and every change on the disk before it is
+//! answered.
 //!
 //! 1. Nothing that was answered is lost: not when the process is killed, and, unless
 //!    [`with_durability`](OpenSqlite::with_durability) says otherwise, not when the power fails.
@@ -53,17 +54,25 @@
 mod error;
 mod follow;
 mod keys;
+mod ledger;
 mod open;
+mod readings;
+mod tables;
 
 use std::{fmt, path::Path, sync::Arc};
 
 use sqlx::SqlitePool;
+use tokio::sync::watch;
 
-use crate::{clock::Clock, sql::Told};
+use crate::{
+    clock::Clock,
+    license_ledger::Eviction,
+    sql::{Told, Turns},
+};
 
 pub use open::{Durability, OpenSqlite};
 
-/// A [`KeyStore`](crate::KeyStore) in a SQLite file.
+/// A [`KeyStore`](crate::KeyStore) and [`LicenseLedger`](crate::LicenseLedger) in a SQLite file.
 ///
 /// Cheap to clone; all clones are one store. It uses the tokio runtime in which it was opened to
 /// follow what other processes change: where that runtime ends first, layers lose touch after their
@@ -80,6 +89,10 @@ struct Shared {
     /// One connection: whoever has it begins with [`Shared::write`].
     writer: SqlitePool,
     keys: Told,
+    ledger: Told,
+    latest: watch::Sender<u64>,
+    turns: Turns,
+    eviction: Eviction,
     clock: Arc<dyn Clock>,
 }
 

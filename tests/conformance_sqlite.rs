@@ -1,6 +1,8 @@
 //! SQLite passes the suites.
 
-use tower_api_key::SqliteStore;
+use std::sync::Arc;
+
+use tower_api_key::{Eviction, ManualClock, SqliteStore};
 
 #[path = "support/sqlite.rs"]
 mod files;
@@ -34,4 +36,24 @@ mod read_only_key_store {
 
 async fn fresh_store() -> SqliteStore {
     SqliteStore::open(files::fresh()).await.unwrap()
+}
+
+mod license_ledger {
+    use super::*;
+
+    tower_api_key::license_ledger_conformance!(fresh_ledger);
+}
+
+mod newest_first_ledger {
+    use super::*;
+
+    tower_api_key::license_ledger_conformance!(newest_first, |clock| async {
+        let opening = SqliteStore::open(files::fresh()).with_clock(clock);
+        opening.with_eviction(Eviction::NewestFirst).await.unwrap()
+    });
+}
+
+async fn fresh_ledger(clock: Arc<ManualClock>) -> SqliteStore {
+    let opening = SqliteStore::open(files::fresh()).with_clock(clock);
+    opening.await.unwrap()
 }

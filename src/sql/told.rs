@@ -2,11 +2,18 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::changes::Changes;
+use crate::{changes::Changes, license_ledger::LicenseEvent};
 
 /// How many of the latest rows of `tower_key_change` are kept: whoever is further behind takes it
 /// that everything changed. More than the slots of [`Changes`] would tell nothing more.
 pub(crate) const KEPT_CHANGES: u64 = 4_096;
+
+/// A change with its place in the order of commits: the first is 1.
+pub(crate) trait Numbered {
+    fn number(&self) -> u64;
+
+    fn tell(&self, changes: &Changes);
+}
 
 /// A row of `tower_key_change`.
 #[derive(Debug)]
@@ -19,7 +26,30 @@ pub(crate) struct KeyChange<K> {
     pub(crate) added: bool,
 }
 
-/// The number up to which every change of a key has been told to [`Changes`].
+impl<K: AsRef<str>> Numbered for KeyChange<K> {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn tell(&self, changes: &Changes) {
+        changes.changed(&self.key);
+        if self.added {
+            changes.added();
+        }
+    }
+}
+
+impl Numbered for LicenseEvent {
+    fn number(&self) -> u64 {
+        self.seq
+    }
+
+    fn tell(&self, changes: &Changes) {
+        self.tell(changes);
+    }
+}
+
+/// The number up to which every change, of keys or of the ledger, has been told to [`Changes`].
 ///
 /// A store's own writes are told when they are committed, those of other processes when they are
 /// read; each is told once where that is certain, and rather twice than not at all.
@@ -48,14 +78,17 @@ impl Told {
     }
 
     /// Tells a change that this process has committed.
-    pub(crate) fn tell_own(&self, change: &KeyChange<impl AsRef<str>>) {
-        self.tell(change);
+    pub(crate) fn tell_own(&self, change: &impl Numbered) {
+        change.tell(&self.changes);
         // Where another process came in between, the number stays before its change, which is read
         // later, and this one with it.
-        let before = change.number.wrapping_sub(1);
-        let _ =
-            self.number
-                .compare_exchange(before, change.number, Ordering::SeqCst, Ordering::SeqCst);
+        let before = change.number().wrapping_sub(1);
+        let _ = self.number.compare_exchange(
+            before,
+            change.number(),
+            Ordering::SeqCst,
+            Ordering::SeqCst,
+        );
     }
 
     /// Whether a reading that found `latest` as the last number has to read the rows after `before`
@@ -74,20 +107,13 @@ impl Told {
     }
 
     /// Tells what a reading found in the rows after `before`, up to `latest`.
-    pub(crate) fn tell_read(&self, before: u64, latest: u64, rows: &[KeyChange<String>]) {
+    pub(crate) fn tell_read(&self, before: u64, latest: u64, rows: &[impl Numbered]) {
         let wanted = before + 1..=latest;
-        if rows.iter().map(|row| row.number).ne(wanted) {
+        if rows.iter().map(Numbered::number).ne(wanted) {
             return self.tell_everything(before, latest);
         }
-        rows.iter().for_each(|row| self.tell(row));
+        rows.iter().for_each(|row| row.tell(&self.changes));
         self.number.fetch_max(latest, Ordering::SeqCst);
-    }
-
-    fn tell(&self, change: &KeyChange<impl AsRef<str>>) {
-        self.changes.changed(&change.key);
-        if change.added {
-            self.changes.added();
-        }
     }
 
     fn tell_everything(&self, before: u64, latest: u64) {

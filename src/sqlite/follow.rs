@@ -7,7 +7,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteRow},
 };
 
-use super::Shared;
+use super::{Shared, readings};
 use crate::{error::BackendError, observe, sql::KeyChange};
 
 /// A connection of its own that looks whether others have committed.
@@ -69,6 +69,7 @@ impl Follower {
             self.version = Some(version);
         }
         shared.keys.changes().heard(began);
+        shared.ledger.changes().heard(began);
         Ok(())
     }
 }
@@ -78,6 +79,7 @@ impl Shared {
     async fn catch_up(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let mut moment = connection.begin().await?;
         self.catch_up_keys(&mut moment).await?;
+        self.catch_up_ledger(&mut moment).await?;
         moment.rollback().await
     }
 
@@ -92,6 +94,31 @@ impl Shared {
             self.keys.tell_read(before, latest, &rows);
         }
         Ok(())
+    }
+}
+
+impl Shared {
+    async fn catch_up_ledger(&self, moment: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let before = self.ledger.number();
+        let latest = sqlx::query_scalar::<_, i64>("select seq from tower_tenant");
+        let latest = latest.fetch_one(&mut *moment).await?.cast_unsigned();
+        if self.ledger.must_read(before, latest) {
+            let events = readings::events(moment, before.cast_signed(), -1).await;
+            // An entry that cannot be read means what everything means.
+            let events = events.unwrap_or_default();
+            self.ledger.tell_read(before, latest, &events);
+        }
+        self.tell_latest(latest);
+        Ok(())
+    }
+
+    /// Tells who follows the log how far it goes.
+    pub(super) fn tell_latest(&self, latest: u64) {
+        self.latest.send_if_modified(|known| {
+            let is_news = *known < latest;
+            *known = latest.max(*known);
+            is_news
+        });
     }
 }
 

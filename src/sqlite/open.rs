@@ -13,17 +13,19 @@ use sqlx::{
     ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Shared, SqliteStore,
     error::{is_busy, is_read_only, open_failed, write_failed},
     follow::Follower,
+    ledger::Writer,
 };
 use crate::{
     clock::{Clock, SystemClock},
     error::BackendError,
-    sql::{OpenError, OpenErrorKind, Told},
+    license_ledger::Eviction,
+    sql::{OpenError, OpenErrorKind, Told, Turns},
 };
 
 /// A store that is about to be opened: await it, after settings where there are any.
@@ -34,6 +36,7 @@ pub struct OpenSqlite {
     from: From,
     clock: Arc<dyn Clock>,
     durability: Durability,
+    eviction: Eviction,
 }
 
 enum From {
@@ -67,6 +70,7 @@ impl OpenSqlite {
             from,
             clock: Arc::new(SystemClock::new()),
             durability: Durability::default(),
+            eviction: Eviction::default(),
         }
     }
 
@@ -100,6 +104,21 @@ impl OpenSqlite {
         self
     }
 
+    /// Which reservation goes first where there are more than seats. By default the oldest. Every
+    /// process that uses the file must say the same.
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), tower_api_key::OpenError> {
+    /// # use tower_api_key::{Eviction, SqliteStore};
+    /// SqliteStore::open("keys.db").with_eviction(Eviction::NewestFirst).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_eviction(mut self, eviction: Eviction) -> Self {
+        self.eviction = eviction;
+        self
+    }
+
     async fn open(self) -> Result<SqliteStore, OpenError> {
         let options = self.connect_options();
         let place = options.get_filename().to_owned();
@@ -115,13 +134,18 @@ impl OpenSqlite {
             From::Path(_) => read_pool(options.clone()),
         };
         // What was changed before has never been read by anyone here, and need not be told.
-        let number = sqlx::query_scalar::<_, i64>("select key_seq from tower_tenant");
-        let number = number.fetch_one(&mut first).await.map_err(failed)?;
-        let shared = Arc::new(Shared {
+        let numbers = sqlx::query_as::<_, (i64, i64)>("select key_seq, seq from tower_tenant");
+        let numbers = numbers.fetch_one(&mut first).await.map_err(failed)?;
+        let (keys, events) = (numbers.0.cast_unsigned(), numbers.1.cast_unsigned());
+        let shared = Arc::new_cyclic(|shared| Shared {
             place: place.display().to_string(),
             readers,
             writer: write_pool(options.clone()),
-            keys: Told::from(number.cast_unsigned()),
+            keys: Told::from(keys),
+            ledger: Told::from(events),
+            latest: watch::Sender::new(events),
+            turns: Turns::begin(Writer(shared.clone())),
+            eviction: self.eviction,
             clock: self.clock,
         });
         let mut follower = Follower::new(options, first);

@@ -1,7 +1,8 @@
 //! The ledger's tables: reading excerpts of it, and writing what changed.
 
-use sqlx::{Connection, SqliteConnection, query, query_as, query_scalar};
+use sqlx::{SqliteConnection, query, query_as, query_scalar};
 
+use super::error::write_failed;
 use crate::{
     clock::Timestamp,
     error::BackendError,
@@ -10,26 +11,24 @@ use crate::{
     sql::{EventRow, from_json, json_unless_empty, to_json, unavailable},
 };
 
-/// Applies operations in one transaction: all of them, or, with an error, none.
+/// Applies operations in a transaction that has the lock already.
 pub(super) async fn apply(
-    writer: &mut SqliteConnection,
+    transaction: &mut SqliteConnection,
     eviction: Eviction,
     operations: &[(Operation, Actor)],
     now: Timestamp,
 ) -> Result<Vec<Vec<LicenseEvent>>, BackendError> {
-    // At once: a transaction that begins by reading cannot always go on to write.
-    let begun = writer.begin_with("begin immediate").await;
-    let mut transaction = begun.map_err(unavailable)?;
-    let reach = Reach::of(operations.iter().map(|(operation, _)| operation), Some(now));
-    let mut excerpt = excerpt(&mut transaction, &reach).await?;
-    read_lines(&mut transaction, eviction, &reach, &mut excerpt).await?;
+    let wanted = operations.iter().map(|(operation, _)| operation);
+    let reach = Reach::of(wanted, Some(now));
+    let mut excerpt = excerpt(transaction, &reach).await?;
+    read_lines(transaction, eviction, &reach, &mut excerpt).await?;
+    let now = excerpt.instant();
     let each = operations
         .iter()
         .map(|(operation, actor)| (operation, actor, now));
     let (events, delta) = excerpt.apply(eviction, each);
-    write(&mut transaction, &delta).await?;
-    append(&mut transaction, events.iter().flatten()).await?;
-    transaction.commit().await.map_err(unavailable)?;
+    write(transaction, &delta).await?;
+    append(transaction, events.iter().flatten()).await?;
     Ok(events)
 }
 
@@ -129,7 +128,7 @@ async fn write(connection: &mut SqliteConnection, delta: &Delta) -> Result<(), B
         .bind(delta.limited_edition)
         .execute(&mut *connection)
         .await
-        .map_err(unavailable)?;
+        .map_err(write_failed)?;
     // What is gone goes first.
     for (statement, rows) in [
         (
@@ -193,7 +192,7 @@ async fn write(connection: &mut SqliteConnection, delta: &Delta) -> Result<(), B
                 .bind(rows)
                 .execute(&mut *connection)
                 .await
-                .map_err(unavailable)?;
+                .map_err(write_failed)?;
         }
     }
     Ok(())
@@ -214,7 +213,7 @@ async fn append(
         .bind(rows)
         .execute(connection)
         .await
-        .map_err(unavailable)?;
+        .map_err(write_failed)?;
     }
     Ok(())
 }
