@@ -56,20 +56,12 @@ impl ApiKeyLayer {
     /// What an administrator does, with the settings and the memory of this layer: keys get its
     /// format and its digest, and last-used times are seen at once.
     pub fn manager(&self) -> KeyManager {
-        let gate = &self.shared.gate;
-        let lookup = Arc::clone(&gate.lookup);
-        KeyManager::from_parts(Parts {
-            store: lookup.store_for_changes(),
-            ledger: Arc::clone(&lookup.ledger),
-            clock: Arc::clone(&lookup.clock),
-            formats: gate.formats.clone(),
-            hasher: gate.hasher.clone(),
-            last_used: Some(Arc::new(move |record| lookup.last_used(record))),
-        })
+        self.shared.manager()
     }
 
-    /// Does now what the layer's own task does by and by: lets the ledger's time pass, and writes
-    /// the last-used times that are due.
+    /// Does now what the layer's own task does by and by: lets the ledger's time pass, writes the
+    /// last-used times that are due, and, where that is due, repairs what a crash cut in two between
+    /// store and ledger ([`KeyManager::reconcile`]).
     ///
     /// The task starts by itself within a tokio runtime, so this is for services that switched it
     /// off, and for tests.
@@ -93,6 +85,20 @@ impl ApiKeyLayer {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+}
+
+impl Shared {
+    pub(crate) fn manager(&self) -> KeyManager {
+        let lookup = Arc::clone(&self.gate.lookup);
+        KeyManager::from_parts(Parts {
+            store: lookup.store_for_changes(),
+            ledger: Arc::clone(&lookup.ledger),
+            clock: Arc::clone(&lookup.clock),
+            formats: self.gate.formats.clone(),
+            hasher: self.gate.hasher.clone(),
+            last_used: Some(Arc::new(move |record| lookup.last_used(record))),
+        })
     }
 }
 

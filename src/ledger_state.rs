@@ -90,6 +90,7 @@ use index::Index;
 pub use replay::seats_at;
 
 mod change;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) mod excerpt;
 mod index;
 mod replay;

@@ -191,6 +191,12 @@ impl Lookup {
         passes.filter_map(|pass| pass.last_used()).max()
     }
 
+    /// How far store and ledger have come; nothing where the store does not tell of its changes.
+    pub(crate) fn stamps(&self) -> Option<[Stamp; 2]> {
+        let stamps = || [self.store_changes.stamp(), self.ledger_changes.stamp()];
+        self.store_tells.then(stamps)
+    }
+
     fn store_is_in_touch(&self, now: Now) -> bool {
         self.store_changes
             .in_touch(now.monotonic, self.limits.max_staleness)

@@ -1,15 +1,18 @@
-//! What has to happen by and by: the ledger's time passes, last-used times are written.
+//! What has to happen by and by: the ledger's time passes, last-used times are written, and what a
+//! crash cut in two between store and ledger is repaired.
 
 use std::{
     sync::{
-        Arc, Weak,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use crate::{
+    changes::Stamp,
     error::BackendError,
+    keys::ManageError,
     layer::Shared,
     license_ledger::{Actor, Operation},
     observe,
@@ -20,6 +23,7 @@ use crate::{
 pub(crate) struct Settings {
     pub(crate) task: bool,
     pub(crate) last_used_every: Duration,
+    pub(crate) reconcile_every: Duration,
 }
 
 impl Default for Settings {
@@ -27,6 +31,7 @@ impl Default for Settings {
         Self {
             task: true,
             last_used_every: Duration::from_secs(60),
+            reconcile_every: Duration::from_secs(60),
         }
     }
 }
@@ -38,6 +43,10 @@ pub(crate) struct Schedule {
     started: AtomicBool,
     /// Monotonic microseconds of the last writing of last-used times.
     written: AtomicU64,
+    /// The same of the last time store and ledger were compared, plus one; none yet: 0.
+    reconciled: AtomicU64,
+    /// How far store and ledger had come when they were last found to agree.
+    agreed: Mutex<Option<[Stamp; 2]>>,
 }
 
 impl Schedule {
@@ -47,7 +56,20 @@ impl Schedule {
             settings,
             started,
             written: AtomicU64::new(0),
+            reconciled: AtomicU64::new(0),
+            agreed: Mutex::new(None),
         }
+    }
+
+    /// Whether store and ledger are to be compared now; who is told so does it.
+    fn is_reconciling_due(&self, now: Duration) -> bool {
+        let (now, last) = (micros(now), self.reconciled.load(Ordering::Relaxed));
+        let every = micros(self.settings.reconcile_every);
+        (last == 0 || now >= (last - 1).saturating_add(every))
+            && self
+                .reconciled
+                .compare_exchange(last, now + 1, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     /// Whether the last-used times are to be written now; who is told so does it.
@@ -75,6 +97,8 @@ impl Shared {
         }
         let running = Running(Arc::downgrade(self));
         runtime.spawn(async move {
+            // It reads all keys, which may take its time: the others do not wait for it.
+            let mut reconciling = tokio::spawn(async {});
             loop {
                 tokio::time::sleep(EVERY).await;
                 let Some(shared) = running.0.upgrade() else {
@@ -82,6 +106,10 @@ impl Shared {
                 };
                 // Each in a task of its own, so that one that panics or hangs in a backend holds up
                 // neither the other nor the next round.
+                if reconciling.is_finished() && shared.reconciling_is_due() {
+                    let shared = Arc::clone(&shared);
+                    reconciling = tokio::spawn(async move { drop(shared.reconcile().await) });
+                }
                 let other = Arc::clone(&shared);
                 let mut tick = tokio::spawn(async move { shared.tick().await });
                 let mut write = tokio::spawn(async move { other.write_due().await });
@@ -97,7 +125,53 @@ impl Shared {
     /// What the task does in each round; all of it is tried.
     pub(crate) async fn maintain(&self) -> Result<(), BackendError> {
         let ticked = self.tick().await;
-        ticked.and(self.write_due().await)
+        let written = self.write_due().await;
+        let reconciled = match self.reconciling_is_due() {
+            true => self.reconcile().await,
+            false => Ok(()),
+        };
+        ticked.and(written).and(reconciled)
+    }
+
+    fn reconciling_is_due(&self) -> bool {
+        let now = self.gate.lookup.clock.now().monotonic;
+        self.maintenance.is_reconciling_due(now)
+    }
+
+    /// Compares store and ledger, unless they agreed the last time and nothing has changed since, or
+    /// the ledger knows nobody.
+    async fn reconcile(&self) -> Result<(), BackendError> {
+        let lookup = &self.gate.lookup;
+        let before = lookup.stamps();
+        let agreed = || {
+            let agreed = self.maintenance.agreed.lock();
+            agreed.unwrap_or_else(PoisonError::into_inner)
+        };
+        if before.is_some() && *agreed() == before {
+            return Ok(());
+        }
+        let reconciled = async {
+            if lookup.ledger.holders(None, 1).await?.is_empty() {
+                return Ok(true);
+            }
+            let reconciled = self.manager().reconcile(&Actor::system()).await;
+            let reconciled = match reconciled {
+                Err(ManageError::ReadOnly) => return Ok(true),
+                other => other.map_err(BackendError::unavailable)?,
+            };
+            observe::reconciled(&reconciled);
+            Ok(reconciled.is_clean())
+        };
+        match reconciled.await {
+            Ok(is_clean) => {
+                *agreed() = before.filter(|_| is_clean);
+                Ok(())
+            }
+            Err(error) => {
+                observe::maintenance_failed("reconcile", &error);
+                Err(error)
+            }
+        }
     }
 
     async fn tick(&self) -> Result<(), BackendError> {

@@ -13,6 +13,7 @@
 //! | `backend failed` | `WARN` | `backend`, `error` |
 //! | `look-up failed` | `WARN` | `backend`, `reason` |
 //! | `maintenance failed` | `WARN` | `task`, `error` |
+//! | `store and ledger reconciled` | `WARN` | `freed`, `told`, `revoked`: how many keys; only where there was something to repair |
 //!
 //! | counter | labels |
 //! |---|---|
@@ -31,7 +32,7 @@
 
 #[cfg(feature = "tracing")]
 use crate::license_ledger::Module;
-use crate::{denial::Denial, error::BackendError, flight::Failure};
+use crate::{denial::Denial, error::BackendError, flight::Failure, keys::Reconciled};
 
 /// Who failed.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +135,19 @@ pub(crate) fn maintenance_failed(task: &'static str, error: &BackendError) {
         error = error as &(dyn std::error::Error + 'static),
         "maintenance failed"
     );
+}
+
+pub(crate) fn reconciled(reconciled: &Reconciled) {
+    #[cfg(feature = "tracing")]
+    if !reconciled.is_clean() {
+        tracing::warn!(
+            target: TARGET,
+            freed = reconciled.freed.len(),
+            told = reconciled.told.len(),
+            revoked = reconciled.revoked.len(),
+            "store and ledger reconciled"
+        );
+    }
 }
 
 pub(crate) fn last_used_written(keys: usize) {

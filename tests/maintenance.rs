@@ -8,10 +8,12 @@ use std::{sync::mpsc, thread, time::Duration};
 
 use futures_util::FutureExt;
 use http::StatusCode;
-use support::{Body, Strict, World, admin, get, license, map};
+use support::{Body, Strict, World, admin, get, license, map, module};
 use tokio::runtime::Runtime;
 use tower::{Layer, ServiceExt};
-use tower_api_key::{ApiKeyLayer, ApiKeyService, Clock, License, Seats};
+use tower_api_key::{
+    ApiKeyLayer, ApiKeyService, Clock, Holder, License, LicenseLedger, Operation, Seats,
+};
 use writes::{WatchedStore, Writes, Writing};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -68,6 +70,12 @@ impl Kept {
         self.events().await
     }
 
+    /// How many holders the ledger knows.
+    async fn holders(&self) -> usize {
+        let holders = self.world.ledger.holders(None, usize::MAX).await;
+        holders.expect("holders").len()
+    }
+
     async fn events(&self) -> u64 {
         let overview = self.world.manager.overview().await;
         overview.expect("an overview").seq
@@ -121,6 +129,42 @@ async fn a_use_whose_writing_hung_is_written_later() {
     kept.pass(60 * SECOND).await;
     kept.pass(3 * SECOND).await;
     assert_eq!(kept.writes.take_all().len(), 1);
+}
+
+/// A process that died between its two steps leaves a key in the ledger only: its seat is freed.
+#[tokio::test(start_paused = true)]
+async fn what_a_crash_cut_in_two_is_repaired() {
+    let kept = Kept::new().await;
+    let [cut, other] = [Holder::new("key-1"), Holder::new("key-2")].map(|id| id.expect("a holder"));
+    for holder in [&cut, &other] {
+        let assign = Operation::Assign {
+            holder: holder.clone(),
+            modules: vec![module("launcher")],
+        };
+        kept.world
+            .ledger
+            .apply(assign, &admin())
+            .await
+            .expect("assigned");
+    }
+    assert_eq!(kept.holders().await, 2);
+    kept.use_a_key().await;
+    kept.pass(3 * SECOND).await;
+    assert_eq!(kept.holders().await, 1, "the one whose key is in the store");
+    // And again, at the next time.
+    let assign = Operation::Assign {
+        holder: cut,
+        modules: vec![module("launcher")],
+    };
+    kept.world
+        .ledger
+        .apply(assign, &admin())
+        .await
+        .expect("assigned");
+    kept.pass(10 * SECOND).await;
+    assert_eq!(kept.holders().await, 2, "not before its time");
+    kept.pass(60 * SECOND).await;
+    assert_eq!(kept.holders().await, 1);
 }
 
 fn paused() -> Runtime {

@@ -480,6 +480,21 @@ impl ApiKeyLayerBuilder {
         self
     }
 
+    /// How often store and ledger are compared, and what a crash cut in two between them is repaired,
+    /// as [`KeyManager::reconcile`](crate::KeyManager::reconcile) does: at start, and then so often
+    /// where anything has changed since. By default each minute.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_reconcile_interval(Duration::from_secs(600))
+    /// # ;
+    /// ```
+    pub fn with_reconcile_interval(mut self, interval: Duration) -> Self {
+        self.maintenance.reconcile_every = interval;
+        self
+    }
+
     /// Whether a task of the layer's own, within a tokio runtime, lets the ledger's time pass and
     /// writes last-used times, until the layer and its services are gone. By default it does;
     /// otherwise call [`ApiKeyLayer::maintain`] each second.

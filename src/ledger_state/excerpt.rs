@@ -6,7 +6,9 @@
 //! [`Delta`]. So there is one algorithm, and what it takes depends on what an operation touches, not
 //! on how many holders there are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+#[cfg(feature = "sqlite")]
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -200,6 +202,7 @@ impl Reach {
 }
 
 /// How many places of a license's line are to be read.
+#[cfg(any(feature = "sqlite", test))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moves {
     /// Those with a seat, from the end where evictions begin.
@@ -208,6 +211,7 @@ pub(crate) struct Moves {
     pub(crate) waiting: u64,
 }
 
+#[cfg(any(feature = "sqlite", test))]
 impl Reach {
     /// Sentences 4 and 5, for databases that read the lines one by one: `excerpt` has all the rest.
     pub(crate) fn moves(&self, excerpt: &Excerpt, license: &LicenseId, used: u64) -> Moves {
@@ -273,6 +277,7 @@ impl Excerpt {
     }
 
     /// Adds places of lines with their holders.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn add(&mut self, places: Vec<(PlaceRow, HolderRow)>) {
         let full: BTreeSet<_> = self.holders.iter().map(|row| &row.holder).collect();
         // All places of a full holder are here already.

@@ -15,6 +15,7 @@ use snapshot::Snapshot;
 
 mod decisions;
 mod examples;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod excerpts;
 mod histories;
 mod invariants;
@@ -24,6 +25,7 @@ mod replays;
 mod rules;
 mod snapshot;
 mod statuses;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod tables;
 mod work;
 
