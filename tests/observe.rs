@@ -23,8 +23,8 @@ use support::{
 };
 use tower::Layer;
 use tower_api_key::{
-    Allowance, BackendError, Check, Now, Principal, RateLimiter, RequireModule, Subject, Tier,
-    TokenError, TokenVerifier,
+    Allowance, BackendError, Check, Holder, LicenseLedger, Now, Operation, Principal, RateLimiter,
+    RequireModule, Subject, Tier, TokenError, TokenVerifier,
 };
 use tracing::{
     Event, Level, Subscriber,
@@ -527,6 +527,15 @@ async fn everything(watch: &Watch) {
     let guarded = faulty.layer.layer(guard.layer(faulty.world.inner.clone()));
     answer(guarded, get("/engines").header("x-api-key", text)).await;
     faulty.layer.flush().await.expect("flushed");
+    // A key that only the ledger has, when the two are compared the next time.
+    let assign = Operation::Assign {
+        holder: Holder::new("key-1").expect("a holder"),
+        modules: vec![module("launcher")],
+    };
+    let assigned = faulty.world.ledger.apply(assign, &admin()).await;
+    assigned.expect("assigned");
+    faulty.world.clock.advance(Duration::from_secs(61));
+    faulty.layer.maintain().await.expect("repaired");
 }
 
 /// What stands between backticks.
