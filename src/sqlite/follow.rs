@@ -133,3 +133,144 @@ fn read_change(row: SqliteRow) -> Result<KeyChange<String>, sqlx::Error> {
 /// A look takes some 20 µs, and how late another process's change is seen hangs on nothing else.
 const EVERY: Duration = Duration::from_millis(20);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::{
+        KeyDigest, KeyId, KeyRecord, KeyStore, ManualClock, SqliteStore, Timestamp, clock::Clock,
+    };
+
+    /// A file that is removed when the test ends.
+    struct File(PathBuf);
+
+    impl File {
+        fn new(name: &str) -> Self {
+            let name = format!("tower-api-key-{}-{name}.db", std::process::id());
+            let file = Self(std::env::temp_dir().join(name));
+            file.remove();
+            file
+        }
+
+        fn remove(&self) {
+            for end in ["", "-wal", "-shm"] {
+                let _ = std::fs::remove_file(format!("{}{end}", self.0.display()));
+            }
+        }
+    }
+
+    impl Drop for File {
+        fn drop(&mut self) {
+            self.remove();
+        }
+    }
+
+    fn record(digest: u8) -> KeyRecord {
+        let created_at = Timestamp::from_unix_seconds(0);
+        let digest = KeyDigest::from_bytes([digest; 32]);
+        KeyRecord::new(KeyId::new("k1").unwrap(), digest, "Studio A", created_at)
+    }
+
+    async fn open(file: &File, clock: &Arc<ManualClock>) -> SqliteStore {
+        let store = SqliteStore::open(&file.0).with_clock(Arc::clone(clock));
+        store.await.unwrap()
+    }
+
+    /// A follower whose looks are counted by the test.
+    fn follower(file: &File) -> Follower {
+        let options = SqliteConnectOptions::new().filename(&file.0);
+        Follower {
+            options: options.disable_statement_logging(),
+            connection: None,
+            version: None,
+        }
+    }
+
+    fn in_touch(store: &SqliteStore, clock: &ManualClock) -> bool {
+        let now = clock.now().monotonic;
+        store.0.keys.changes().in_touch(now, Duration::ZERO)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn store_is_in_touch_from_the_first_moment() {
+        let (file, clock) = (File::new("first"), Arc::new(ManualClock::new()));
+        assert!(in_touch(&open(&file, &clock).await, &clock));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn each_look_is_a_word_even_where_nothing_happened() {
+        let (file, clock) = (File::new("word"), Arc::new(ManualClock::new()));
+        let store = open(&file, &clock).await;
+        clock.advance(Duration::from_secs(60));
+        while !in_touch(&store, &clock) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn added_digests_are_told_and_no_others() {
+        let (file, clock) = (File::new("added"), Arc::new(ManualClock::new()));
+        let (here, there) = (open(&file, &clock).await, open(&file, &clock).await);
+        let (mut look, told) = (follower(&file), there.0.keys.changes());
+        let before = told.stamp();
+        here.insert(record(1)).await.unwrap();
+        look.look(&there.0).await.unwrap();
+        assert!(!told.absence_is_current(before));
+
+        let before = told.stamp();
+        let unchanged = here.update(record(1)).await.unwrap();
+        look.look(&there.0).await.unwrap();
+        assert!(!told.is_current("k1", before));
+        assert!(told.absence_is_current(before));
+
+        let before = told.stamp();
+        let mut regenerated = record(2);
+        regenerated.revision = unchanged.revision;
+        here.update(regenerated).await.unwrap();
+        look.look(&there.0).await.unwrap();
+        assert!(!told.absence_is_current(before));
+    }
+
+    #[tokio::test]
+    async fn own_changes_are_told_once() {
+        let (file, clock) = (File::new("own"), Arc::new(ManualClock::new()));
+        let store = open(&file, &clock).await;
+        store.insert(record(1)).await.unwrap();
+        let told = store.0.keys.changes().stamp();
+        follower(&file).look(&store.0).await.unwrap();
+        assert_eq!(store.0.keys.changes().stamp(), told);
+    }
+
+    #[tokio::test]
+    async fn database_that_cannot_be_read_is_no_word_until_it_can() {
+        let (file, clock) = (File::new("unread"), Arc::new(ManualClock::new()));
+        let store = open(&file, &clock).await;
+        let tables = |sql| sqlx::raw_sql(sql).execute(&store.0.writer);
+        tables("alter table tower_tenant rename to away")
+            .await
+            .unwrap();
+        // The store's own follower fails too, and pauses.
+        clock.advance(Duration::from_secs(60));
+        let mut look = follower(&file);
+        look.look(&store.0).await.unwrap_err();
+        assert!(!in_touch(&store, &clock));
+        tables("alter table away rename to tower_tenant")
+            .await
+            .unwrap();
+        look.look(&store.0).await.unwrap();
+        assert!(in_touch(&store, &clock));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn following_keeps_no_store_alive() {
+        let (file, clock) = (File::new("dropped"), Arc::new(ManualClock::new()));
+        let store = open(&file, &clock).await;
+        let shared = Arc::downgrade(&store.0);
+        drop(store);
+        while shared.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -306,3 +306,35 @@ const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001.sql")]
 
 /// How long a call waits for another process.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What SQLite says of a setting of the first connection of a pool.
+    async fn pragma(pool: &SqlitePool, sql: &'static str) -> i64 {
+        let setting = sqlx::query_scalar(sql);
+        setting.fetch_one(pool).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn connections_are_what_durability_and_pools_say() {
+        let settings = [(Durability::PowerLoss, 2), (Durability::ProcessDeath, 1)];
+        for (durability, synchronous) in settings {
+            let name = format!("tower-api-key-{}-{synchronous}.db", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            let store = SqliteStore::open(&path).with_durability(durability);
+            let SqliteStore(shared) = store.await.unwrap();
+            let writer = pragma(&shared.writer, "pragma synchronous").await;
+            assert_eq!(writer, synchronous, "{durability:?}");
+            assert_eq!(pragma(&shared.writer, "pragma busy_timeout").await, 5_000);
+            assert_eq!(pragma(&shared.readers, "pragma query_only").await, 1);
+            let mode = sqlx::query_scalar::<_, String>("pragma journal_mode");
+            assert_eq!(mode.fetch_one(&shared.readers).await.unwrap(), "wal");
+            drop(shared);
+            for end in ["", "-wal", "-shm"] {
+                let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+            }
+        }
+    }
+}
