@@ -86,6 +86,7 @@
 //! | `axum` | [`Grant`] as an extractor, the router's `MatchedPath`, `ConnectInfo` as the address |
 //! | `tonic` | [`Denial`] as a `tonic::Status`, tonic's connection as the address |
 //! | `sqlite` | `SqliteStore`: keys in a SQLite file; SQLite is built in |
+//! | `postgres` | `PostgresStore`: keys in PostgreSQL, shared by any number of processes |
 //! | `conformance` | the suites that a backend of your own must pass; no dependency |
 //!
 //! A feature adds to what there is and changes no behaviour of hosts that do not use its framework.
@@ -146,6 +147,8 @@ mod uses;
 
 #[cfg(feature = "axum")]
 pub mod axum;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "tonic")]
 pub mod tonic;
 
@@ -191,6 +194,9 @@ pub use module_map::{
 pub use name::InvalidName;
 #[doc(inline)]
 pub use path::{PathForm, PathForms};
+#[cfg(feature = "postgres")]
+#[doc(inline)]
+pub use postgres::{ConnectPostgres, PostgresStore};
 #[doc(inline)]
 pub use rate_limiter::{Allowance, Check, RateLimiter, Subject};
 pub use require::{RequireModule, RequireScopes};

@@ -24,7 +24,9 @@ pub(crate) use ledger::{
     standings_of, to_json,
 };
 pub use open_error::{OpenError, OpenErrorKind};
-pub(crate) use told::{KEPT_CHANGES, KeyChange, Told};
+#[cfg(any(feature = "sqlite", test))]
+pub(crate) use told::KEPT_CHANGES;
+pub(crate) use told::{KeyChange, Told};
 pub(crate) use turns::{Transactions, Turns};
 
 /// An outage with its cause.

@@ -68,6 +68,9 @@ pub enum OpenErrorKind {
     /// The server cannot be reached, or does not answer.
     #[error("not reachable")]
     Unreachable,
+    /// A setting cannot be right: the source tells which.
+    #[error("a setting is not valid")]
+    InvalidSetting,
     /// Anything else: the source tells.
     #[error("the database failed")]
     Failed,

@@ -1,0 +1,215 @@
+-- Instants are microseconds since 1970, lists are JSON, digests are 32 bytes. Runs with the search path at the schema that is to hold it; the functions keep that
+-- path. Names and ids are compared byte by byte, whatever the language of the database.
+
+CREATE TABLE tower_schema (
+    version bigint NOT NULL
+);
+
+-- One row for each tenant. Whatever changes anything of a tenant's, the instants of last use aside,
+-- locks its row first, in a statement of its own: under READ COMMITTED the next statement then sees
+-- all that was committed before it. `ops` grows with every change of the ledger, `seq` numbers its
+-- events, `key_seq` the changes of keys.
+CREATE TABLE tower_tenant (
+    tenant text COLLATE "C" PRIMARY KEY,
+    -- The notifications of this tenant's changes.
+    channel text COLLATE "C" NOT NULL,
+    -- Starts at the first instant there is.
+    clock bigint NOT NULL DEFAULT -377705023201000000,
+    seq bigint NOT NULL DEFAULT 0,
+    limited_edition boolean NOT NULL DEFAULT false,
+    ops bigint NOT NULL DEFAULT 0,
+    key_seq bigint NOT NULL DEFAULT 0
+);
+
+CREATE TABLE tower_key (
+    tenant text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    digest bytea NOT NULL,
+    previous_digest bytea,
+    previous_until bigint,
+    hint text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    environment text COLLATE "C" NOT NULL,
+    created_at bigint NOT NULL,
+    last_used_at bigint,
+    expires_at bigint,
+    revoked_at bigint,
+    enabled boolean NOT NULL,
+    administrator boolean NOT NULL,
+    scopes text COLLATE "C" NOT NULL,
+    tier text COLLATE "C",
+    owner text COLLATE "C",
+    allowed_addresses text COLLATE "C" NOT NULL,
+    modules text COLLATE "C" NOT NULL,
+    revision bigint NOT NULL,
+    PRIMARY KEY (tenant, id)
+);
+
+-- The digests of all keys, current and previous alike: none is there twice.
+CREATE TABLE tower_key_digest (
+    tenant text COLLATE "C" NOT NULL,
+    digest bytea NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (tenant, digest)
+);
+
+-- The latest changes of keys, numbered without gaps in the order of their commits.
+CREATE TABLE tower_key_change (
+    tenant text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    added boolean NOT NULL,
+    PRIMARY KEY (tenant, seq)
+);
+
+-- Each change is one call of one of the functions below, so one round trip: while a tenant's row is
+-- locked nobody waits for a network or a client, not even for one that has just gone.
+
+CREATE FUNCTION tower_lock(of_tenant text) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM FROM tower_tenant t WHERE t.tenant = of_tenant FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the tenant % is gone', of_tenant;
+    END IF;
+END $$;
+
+-- Numbers a change and tells who listens.
+CREATE FUNCTION tower_key_changed(of_tenant text, of_key text, was_added boolean) RETURNS bigint
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    number bigint;
+    notified text;
+BEGIN
+    UPDATE tower_tenant t SET key_seq = t.key_seq + 1 WHERE t.tenant = of_tenant
+    RETURNING t.key_seq, t.channel INTO number, notified;
+    INSERT INTO tower_key_change (tenant, seq, key, added)
+    VALUES (of_tenant, number, of_key, was_added);
+    -- Who is more than 4,096 changes behind reads none of them.
+    IF number % 1024 = 0 THEN
+        DELETE FROM tower_key_change c WHERE c.tenant = of_tenant AND c.seq <= number - 4096;
+    END IF;
+    PERFORM pg_notify(notified, '');
+    RETURN number;
+END $$;
+
+CREATE FUNCTION tower_key_digest_taken(given tower_key) RETURNS boolean
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM tower_key_digest d
+        WHERE d.tenant = given.tenant AND d.digest IN (given.digest, given.previous_digest)
+            AND d.key <> given.id
+    );
+END $$;
+
+CREATE FUNCTION tower_key_digest_add(given tower_key) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    INSERT INTO tower_key_digest (tenant, digest, key)
+    SELECT DISTINCT given.tenant, d.digest, given.id
+    FROM unnest(ARRAY[given.digest, given.previous_digest]) AS d(digest)
+    WHERE d.digest IS NOT NULL;
+END $$;
+
+CREATE FUNCTION tower_key_digest_remove(stored tower_key) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    DELETE FROM tower_key_digest d
+    WHERE d.tenant = stored.tenant AND d.digest IN (stored.digest, stored.previous_digest);
+END $$;
+
+CREATE FUNCTION tower_key_insert(given tower_key, OUT outcome text, OUT number bigint)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM tower_lock(given.tenant);
+    IF EXISTS (SELECT FROM tower_key k WHERE k.tenant = given.tenant AND k.id = given.id) THEN
+        outcome := 'duplicate id';
+    ELSIF tower_key_digest_taken(given) THEN
+        outcome := 'duplicate digest';
+    ELSE
+        INSERT INTO tower_key SELECT given.*;
+        PERFORM tower_key_digest_add(given);
+        outcome := 'done';
+        number := tower_key_changed(given.tenant, given.id, true);
+    END IF;
+END $$;
+
+CREATE FUNCTION tower_key_update(
+    given tower_key, OUT outcome text, OUT number bigint, OUT added boolean, OUT used_at bigint
+)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    stored tower_key;
+BEGIN
+    PERFORM tower_lock(given.tenant);
+    SELECT * INTO stored FROM tower_key k WHERE k.tenant = given.tenant AND k.id = given.id;
+    IF NOT FOUND THEN
+        outcome := 'not found';
+    ELSIF stored.revision <> given.revision THEN
+        outcome := 'conflict';
+    ELSIF tower_key_digest_taken(given) THEN
+        outcome := 'duplicate digest';
+    ELSE
+        UPDATE tower_key k SET
+            digest = given.digest,
+            previous_digest = given.previous_digest,
+            previous_until = given.previous_until,
+            hint = given.hint,
+            name = given.name,
+            environment = given.environment,
+            created_at = given.created_at,
+            expires_at = given.expires_at,
+            revoked_at = given.revoked_at,
+            enabled = given.enabled,
+            administrator = given.administrator,
+            scopes = given.scopes,
+            tier = given.tier,
+            owner = given.owner,
+            allowed_addresses = given.allowed_addresses,
+            modules = given.modules,
+            revision = k.revision + 1
+        WHERE k.tenant = given.tenant AND k.id = given.id
+        RETURNING k.last_used_at INTO used_at;
+        added := given.digest NOT IN (stored.digest, coalesce(stored.previous_digest, stored.digest))
+            OR coalesce(given.previous_digest, given.digest)
+                NOT IN (stored.digest, coalesce(stored.previous_digest, stored.digest));
+        IF (given.digest, given.previous_digest)
+            IS DISTINCT FROM (stored.digest, stored.previous_digest) THEN
+            PERFORM tower_key_digest_remove(stored);
+            PERFORM tower_key_digest_add(given);
+        END IF;
+        outcome := 'done';
+        number := tower_key_changed(given.tenant, given.id, added);
+    END IF;
+END $$;
+
+-- The number of the change; nothing where the key was not there.
+CREATE FUNCTION tower_key_delete(of_tenant text, of_key text, OUT number bigint)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    stored tower_key;
+BEGIN
+    PERFORM tower_lock(of_tenant);
+    DELETE FROM tower_key k WHERE k.tenant = of_tenant AND k.id = of_key RETURNING * INTO stored;
+    IF FOUND THEN
+        PERFORM tower_key_digest_remove(stored);
+        number := tower_key_changed(of_tenant, of_key, false);
+    END IF;
+END $$;
+
+-- Leaves the tenant's row alone, since nothing is judged by these instants. All that write several
+-- keys' lock them in one order, so that none waits for another in a circle.
+CREATE FUNCTION tower_key_used(of_tenant text, keys text[], instants bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM FROM tower_key k WHERE k.tenant = of_tenant AND k.id = ANY (keys)
+    ORDER BY k.id FOR NO KEY UPDATE;
+    UPDATE tower_key k SET last_used_at = latest.instant
+    FROM (
+        SELECT u.id, max(u.instant) AS instant
+        FROM unnest(keys, instants) AS u(id, instant) GROUP BY u.id
+    ) AS latest
+    WHERE k.tenant = of_tenant AND k.id = latest.id
+        AND (k.last_used_at IS NULL OR k.last_used_at < latest.instant);
+END $$;

@@ -1,0 +1,189 @@
+//! The keys.
+
+use async_trait::async_trait;
+use sqlx::{Row, postgres::PgRow};
+
+use super::{
+    PostgresStore, Shared,
+    schema::{Schema, Statement},
+};
+use crate::{
+    changes::Changes,
+    clock::Timestamp,
+    error::BackendError,
+    key_store::{KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore},
+    sql::{KeyChange, bind_key, key_columns, read_key},
+};
+
+pub(super) struct Statements {
+    find: Statement,
+    get: Statement,
+    list: Statement,
+    insert: Statement,
+    update: Statement,
+    delete: Statement,
+    used: Statement,
+}
+
+impl Statements {
+    pub(super) fn new(schema: &Schema) -> Self {
+        let columns = key_columns!();
+        // The tenant, and one for each of the columns.
+        let record: Vec<_> = (1..=1 + columns.split(',').count())
+            .map(|number| format!("${number}"))
+            .collect();
+        let record = format!("ROW({})::{schema}.tower_key", record.join(", "));
+        Self {
+            find: Statement::new(format!(
+                "SELECT {columns} FROM {schema}.tower_key WHERE tenant = $1 AND id = \
+                 (SELECT key FROM {schema}.tower_key_digest WHERE tenant = $1 AND digest = $2)"
+            )),
+            get: Statement::new(format!(
+                "SELECT {columns} FROM {schema}.tower_key WHERE tenant = $1 AND id = $2"
+            )),
+            // In the collation "C" of the column `lower` changes ASCII letters only.
+            list: Statement::new(format!(
+                "SELECT {columns} FROM {schema}.tower_key WHERE tenant = $1 AND id > $2 \
+                 AND position($3 IN lower(name)) > 0 ORDER BY id LIMIT $4"
+            )),
+            insert: Statement::new(format!(
+                "SELECT outcome, number FROM {schema}.tower_key_insert({record})"
+            )),
+            update: Statement::new(format!(
+                "SELECT outcome, number, added, used_at FROM {schema}.tower_key_update({record})"
+            )),
+            delete: Statement::new(format!(
+                "SELECT number FROM {schema}.tower_key_delete($1, $2)"
+            )),
+            used: Statement::new(format!("SELECT {schema}.tower_key_used($1, $2, $3)")),
+        }
+    }
+}
+
+impl Shared {
+    fn tell_own(&self, number: i64, key: &KeyId, added: bool) {
+        let number = number.cast_unsigned();
+        self.told.tell_own(&KeyChange { number, key, added });
+    }
+}
+
+#[async_trait]
+impl KeyStore for PostgresStore {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, BackendError> {
+        let query = self
+            .0
+            .statements
+            .find
+            .query()
+            .bind(&self.0.tenant)
+            .bind(digest.as_bytes().as_slice());
+        self.0.fetch(query).await?.first().map(record).transpose()
+    }
+
+    async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, BackendError> {
+        let query = self
+            .0
+            .statements
+            .get
+            .query()
+            .bind(&self.0.tenant)
+            .bind(id.as_str());
+        self.0.fetch(query).await?.first().map(record).transpose()
+    }
+
+    async fn insert(&self, record: KeyRecord) -> Result<(), BackendError> {
+        let query = self.0.statements.insert.query().bind(&self.0.tenant);
+        let row = self.0.change(bind_key(query, &record)).await?;
+        let number = done(&row)?.try_get("number").map_err(unreadable)?;
+        self.0.tell_own(number, &record.id, true);
+        Ok(())
+    }
+
+    async fn update(&self, mut record: KeyRecord) -> Result<KeyRecord, BackendError> {
+        let query = self.0.statements.update.query().bind(&self.0.tenant);
+        let row = self.0.change(bind_key(query, &record)).await?;
+        let row = done(&row)?;
+        let number = row.try_get("number").map_err(unreadable)?;
+        let added = row.try_get("added").map_err(unreadable)?;
+        let used_at: Option<i64> = row.try_get("used_at").map_err(unreadable)?;
+        self.0.tell_own(number, &record.id, added);
+        record.revision += 1;
+        record.last_used_at = used_at.map(Timestamp::from_unix_micros);
+        Ok(record)
+    }
+
+    async fn delete(&self, id: &KeyId) -> Result<bool, BackendError> {
+        let query = self
+            .0
+            .statements
+            .delete
+            .query()
+            .bind(&self.0.tenant)
+            .bind(id.as_str());
+        let row = self.0.change(query).await?;
+        let number: Option<i64> = row.try_get("number").map_err(unreadable)?;
+        if let Some(number) = number {
+            self.0.tell_own(number, id, false);
+        }
+        Ok(number.is_some())
+    }
+
+    async fn list(&self, query: &KeyQuery) -> Result<Vec<KeyRecord>, BackendError> {
+        let text = query.name_contains.as_deref().unwrap_or_default();
+        if text.contains('\0') {
+            // No name holds what the server would not take in a question either.
+            return Ok(Vec::new());
+        }
+        let query = self
+            .0
+            .statements
+            .list
+            .query()
+            .bind(&self.0.tenant)
+            // The empty text, which is no id, comes before all of them.
+            .bind(query.after.as_ref().map_or("", KeyId::as_str))
+            .bind(text.to_ascii_lowercase())
+            .bind(i64::try_from(query.limit).unwrap_or(i64::MAX));
+        self.0.fetch(query).await?.iter().map(record).collect()
+    }
+
+    async fn record_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), BackendError> {
+        let keys: Vec<_> = uses.iter().map(|(key, _)| key.as_str()).collect();
+        let instants: Vec<_> = uses.iter().map(|(_, at)| at.unix_micros()).collect();
+        let query = self
+            .0
+            .statements
+            .used
+            .query()
+            .bind(&self.0.tenant)
+            .bind(keys)
+            .bind(instants);
+        self.0.change(query).await.map(drop)
+    }
+
+    fn changes(&self) -> Option<&Changes> {
+        Some(self.0.told.changes())
+    }
+}
+
+fn record(row: &PgRow) -> Result<KeyRecord, BackendError> {
+    read_key(row).map_err(BackendError::unavailable)
+}
+
+/// The row of a change that took place.
+fn done(row: &PgRow) -> Result<&PgRow, BackendError> {
+    match row.try_get("outcome").map_err(unreadable)? {
+        "done" => Ok(row),
+        "duplicate id" => Err(BackendError::DuplicateId),
+        "duplicate digest" => Err(BackendError::DuplicateDigest),
+        "conflict" => Err(BackendError::Conflict),
+        "not found" => Err(BackendError::NotFound),
+        other => Err(BackendError::unavailable(format!(
+            "unknown outcome {other:?}"
+        ))),
+    }
+}
+
+fn unreadable(error: sqlx::Error) -> BackendError {
+    BackendError::unavailable(error)
+}

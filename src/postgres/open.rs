@@ -1,0 +1,327 @@
+//! Connecting, and what can be said before.
+
+use std::{future::IntoFuture, pin::Pin, sync::Arc, time::Duration};
+
+use sqlx::{
+    ConnectOptions, Connection, Executor, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::{sync::oneshot, time};
+
+use super::{
+    NOT_PERMITTED, PostgresStore, READ_ONLY, Shared, code, follow,
+    follow::Follower,
+    in_time,
+    keys::Statements,
+    migrate::{Problem, Tenant, prepare},
+    schema::Schema,
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    name::InvalidName,
+    sql::{OpenError, OpenErrorKind, Told},
+};
+
+impl PostgresStore {
+    /// Connects to the database at a URL such as `postgres://user:password@host:5432/database`, with
+    /// ten connections at most and one more to follow changes: settings may follow, then `.await`.
+    ///
+    /// ```no_run
+    /// # async fn connect() -> Result<(), tower_api_key::OpenError> {
+    /// use tower_api_key::PostgresStore;
+    ///
+    /// let url = "postgres://keys:secret@db.example.net/services";
+    /// let store = PostgresStore::connect(url).with_tenant("studio-7").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect(url: impl Into<String>) -> ConnectPostgres {
+        ConnectPostgres::new(Server::Url(url.into()))
+    }
+
+    /// Uses a pool of your own: settings may follow, then `.await`.
+    ///
+    /// One connection more, with the pool's options, follows changes.
+    pub fn with_pool(pool: PgPool) -> ConnectPostgres {
+        ConnectPostgres::new(Server::Pool(pool))
+    }
+}
+
+/// A [`PostgresStore`] that is connected by `.await`.
+///
+/// It has to be awaited in the tokio runtime in which the store is to live: a task there follows
+/// what other processes change, until the last handle of the store is dropped.
+///
+/// # Errors
+///
+/// [`OpenError`] says what is wrong and where: the server, the user, or the tables.
+#[derive(Clone)]
+#[must_use = "connects when it is awaited"]
+pub struct ConnectPostgres {
+    server: Server,
+    schema: String,
+    tenant: String,
+    timeout: Duration,
+    poll_interval: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Clone)]
+enum Server {
+    Url(String),
+    Pool(PgPool),
+}
+
+impl ConnectPostgres {
+    fn new(server: Server) -> Self {
+        Self {
+            server,
+            schema: "tower_api_key".to_owned(),
+            tenant: "default".to_owned(),
+            timeout: Duration::from_secs(5),
+            poll_interval: Duration::from_secs(1),
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// The schema that holds the tables, `tower_api_key` by default.
+    ///
+    /// ```
+    /// # use tower_api_key::PostgresStore;
+    /// let connect = PostgresStore::connect("postgres://db.example.net").with_schema("keys");
+    /// ```
+    pub fn with_schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = schema.into();
+        self
+    }
+
+    /// Whose keys these are, `default` by default: tenants see nothing of each other.
+    ///
+    /// ```
+    /// # use tower_api_key::PostgresStore;
+    /// let connect = PostgresStore::connect("postgres://db.example.net").with_tenant("studio-7");
+    /// ```
+    pub fn with_tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = tenant.into();
+        self
+    }
+
+    /// How long a call may take, the wait for a connection included, 5 s by default; then it is an
+    /// outage.
+    ///
+    /// ```
+    /// # use {std::time::Duration, tower_api_key::PostgresStore};
+    /// let connect = PostgresStore::connect("postgres://db.example.net");
+    /// let connect = connect.with_timeout(Duration::from_secs(2));
+    /// ```
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long a change of another process stays unknown at most where no notification comes
+    /// through, 1 s by default. It has to be well below the layers' `max_staleness`.
+    ///
+    /// ```
+    /// # use {std::time::Duration, tower_api_key::PostgresStore};
+    /// let connect = PostgresStore::connect("postgres://db.example.net");
+    /// let connect = connect.with_poll_interval(Duration::from_millis(500));
+    /// ```
+    pub fn with_poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval;
+        self
+    }
+
+    /// Where the time is read, by default a [`SystemClock`]; the layer that uses the store must read
+    /// the same kind of clock.
+    ///
+    /// ```
+    /// # use {std::sync::Arc, tower_api_key::{ManualClock, PostgresStore}};
+    /// let clock = Arc::new(ManualClock::new());
+    /// let connect = PostgresStore::connect("postgres://db.example.net").with_clock(clock);
+    /// ```
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    async fn open(self) -> Result<PostgresStore, OpenError> {
+        let (options, mut place) = self.options()?;
+        let invalid = |error: InvalidName| {
+            OpenError::new(&place, OpenErrorKind::InvalidSetting).with_source(error)
+        };
+        let schema = Schema::new(&self.schema).map_err(invalid)?;
+        check_tenant(&self.tenant).map_err(invalid)?;
+        place = format!("{place}, schema {schema}");
+        let failed = |problem| open_error(&place, problem);
+        let began = self.clock.now().monotonic;
+
+        let (pool, tenant) = match &self.server {
+            Server::Pool(pool) => {
+                let prepared = async {
+                    let mut connection = pool.acquire().await?;
+                    prepare(&mut connection, &schema, &self.tenant).await
+                };
+                (
+                    pool.clone(),
+                    in_time(OPENING, prepared).await.map_err(failed)?,
+                )
+            }
+            Server::Url(_) => {
+                // Not through a pool, which would try a refused connection again until its time is
+                // over, and keep to itself why it was refused.
+                let connected = async { Ok(options.connect().await?) };
+                let mut connection: PgConnection =
+                    in_time(OPENING, connected).await.map_err(failed)?;
+                let prepared = prepare(&mut connection, &schema, &self.tenant);
+                let tenant = in_time(OPENING, prepared).await.map_err(failed)?;
+                // All is done: whether the server hears the farewell does not matter.
+                let _ = time::timeout(self.timeout, connection.close()).await;
+                (self.pool(options.clone()), tenant)
+            }
+        };
+        let store = self.start(pool, options, &schema, tenant);
+        // What was changed before has never been read by anyone here, and need not be told.
+        store.0.told.changes().heard(began);
+        Ok(store)
+    }
+
+    /// How to reach the server, and what to call it: without a password.
+    fn options(&self) -> Result<(PgConnectOptions, String), OpenError> {
+        let options = match &self.server {
+            Server::Pool(pool) => (*pool.connect_options()).clone(),
+            Server::Url(url) => url.parse::<PgConnectOptions>().map_err(|error| {
+                OpenError::new("the URL", OpenErrorKind::InvalidSetting).with_source(error)
+            })?,
+        };
+        let user = options.get_username();
+        let database = options.get_database().unwrap_or(user);
+        let place = match options.get_socket() {
+            Some(path) => format!("{user}@{}/{database}", path.display()),
+            None => format!(
+                "postgres://{user}@{}:{}/{database}",
+                options.get_host(),
+                options.get_port()
+            ),
+        };
+        Ok((options, place))
+    }
+
+    fn pool(&self, options: PgConnectOptions) -> PgPool {
+        // The server gives up too what nobody waits for any more, and with it the locks it holds.
+        let settings = format!(
+            "SET statement_timeout = {}",
+            self.timeout.as_millis().max(1)
+        );
+        let settings: Arc<str> = settings.into();
+        PgPoolOptions::new()
+            .acquire_timeout(self.timeout)
+            // Asking each time whether the connection still works would double the time of a call.
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > RECENTLY {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .after_connect(move |connection, _| {
+                let settings = sqlx::AssertSqlSafe(Arc::clone(&settings));
+                Box::pin(async move { connection.execute(settings).await.map(drop) })
+            })
+            .connect_lazy_with(options)
+    }
+
+    fn start(
+        self,
+        pool: PgPool,
+        options: PgConnectOptions,
+        schema: &Schema,
+        tenant: Tenant,
+    ) -> PostgresStore {
+        let told = Arc::new(Told::from(tenant.key_seq));
+        let (following, ended) = oneshot::channel();
+        let follower = Follower {
+            // It alone would log a statement each second.
+            options: options.disable_statement_logging(),
+            channel: tenant.channel,
+            tenant: self.tenant.clone(),
+            statements: follow::Statements::new(schema),
+            told: Arc::clone(&told),
+            clock: self.clock,
+            every: self.poll_interval,
+            timeout: self.timeout,
+        };
+        follower.start(ended);
+        PostgresStore(Arc::new(Shared {
+            pool,
+            timeout: self.timeout,
+            tenant: self.tenant,
+            statements: Statements::new(schema),
+            told,
+            _following: following,
+        }))
+    }
+}
+
+impl IntoFuture for ConnectPostgres {
+    type Output = Result<PostgresStore, OpenError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.open())
+    }
+}
+
+impl std::fmt::Debug for ConnectPostgres {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConnectPostgres")
+            .field("schema", &self.schema)
+            .field("tenant", &self.tenant)
+            .field("timeout", &self.timeout)
+            .field("poll_interval", &self.poll_interval)
+            .finish_non_exhaustive()
+    }
+}
+
+fn check_tenant(name: &str) -> Result<(), InvalidName> {
+    match (1..=200).contains(&name.len()) && !name.contains('\0') {
+        true => Ok(()),
+        false => Err(InvalidName::new("tenant", name, "1 to 200 bytes")),
+    }
+}
+
+fn open_error(place: &str, problem: Problem) -> OpenError {
+    let error = match problem {
+        Problem::Other(kind) => return OpenError::new(place, kind),
+        Problem::Sql(error) => error,
+    };
+    let kind = match (&error, code(&error).as_deref()) {
+        (_, Some(READ_ONLY)) => OpenErrorKind::ReadOnly,
+        (_, Some(INVALID_PASSWORD | INVALID_AUTHORIZATION)) => OpenErrorKind::NotAccepted,
+        (_, Some(NOT_PERMITTED)) => OpenErrorKind::NotPermitted,
+        (_, Some(NO_SUCH_DATABASE)) => OpenErrorKind::NotFound,
+        (_, Some(DISK_FULL)) => OpenErrorKind::Full,
+        // Starting, stopping, or without a free connection.
+        (_, Some(CANNOT_CONNECT_NOW | ADMIN_SHUTDOWN | TOO_MANY_CONNECTIONS)) => {
+            OpenErrorKind::Unreachable
+        }
+        (sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut, _) => OpenErrorKind::Unreachable,
+        _ => OpenErrorKind::Failed,
+    };
+    OpenError::new(place, kind).with_source(error)
+}
+
+/// A migration may have to wait for that of another process.
+const OPENING: Duration = Duration::from_secs(60);
+const RECENTLY: Duration = Duration::from_secs(1);
+
+const INVALID_AUTHORIZATION: &str = "28000";
+const INVALID_PASSWORD: &str = "28P01";
+const NO_SUCH_DATABASE: &str = "3D000";
+const DISK_FULL: &str = "53100";
+const TOO_MANY_CONNECTIONS: &str = "53300";
+const ADMIN_SHUTDOWN: &str = "57P01";
+const CANNOT_CONNECT_NOW: &str = "57P03";
