@@ -1,4 +1,4 @@
-//! Keys in PostgreSQL, shared by any number of processes.
+//! Keys and licenses in PostgreSQL, shared by any number of processes.
 //!
 //! ```no_run
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -54,6 +54,7 @@
 
 mod follow;
 mod keys;
+mod ledger;
 mod migrate;
 mod open;
 mod schema;
@@ -66,14 +67,23 @@ use sqlx::{
     postgres::{PgArguments, PgRow},
     query::Query,
 };
-use tokio::{sync::oneshot, time};
+use tokio::{
+    sync::{oneshot, watch},
+    time,
+};
 
-use crate::{error::BackendError, sql::Told};
+use crate::{
+    clock::Clock,
+    error::BackendError,
+    license_ledger::Eviction,
+    sql::{Told, Turns},
+};
 
 use keys::Statements;
 pub use open::ConnectPostgres;
 
-/// A [`KeyStore`](crate::KeyStore) in PostgreSQL: see the [module](self).
+/// A [`KeyStore`](crate::KeyStore) and [`LicenseLedger`](crate::LicenseLedger) in PostgreSQL: see
+/// the [module](self).
 ///
 /// A clone is another handle of the same store.
 #[derive(Clone)]
@@ -84,38 +94,32 @@ struct Shared {
     timeout: Duration,
     tenant: String,
     statements: Statements,
+    ledger_statements: ledger::Statements,
     told: Arc<Told>,
+    ledger: Arc<Told>,
+    latest: watch::Sender<u64>,
+    turns: Turns,
+    eviction: Eviction,
+    /// Nothing: the server's own time is the ledger's.
+    time: Option<Arc<dyn Clock>>,
     /// Dropped with the last handle, which ends the follower.
     _following: oneshot::Sender<Infallible>,
 }
 
 impl Shared {
     /// Reads.
-    async fn fetch(
-        &self,
-        query: Query<'_, Postgres, PgArguments>,
-    ) -> Result<Vec<PgRow>, BackendError> {
+    async fn fetch(&self, query: PgQuery<'_>) -> Result<Vec<PgRow>, BackendError> {
         self.send(query).await.map_err(BackendError::unavailable)
     }
 
     /// Calls a function that writes, and answers its row.
-    async fn change(&self, query: Query<'_, Postgres, PgArguments>) -> Result<PgRow, BackendError> {
-        let answer = self
-            .send(query)
-            .await
-            .map_err(|error| match code(&error).as_deref() {
-                Some(READ_ONLY | NOT_PERMITTED) => BackendError::ReadOnly,
-                _ => BackendError::unavailable(error),
-            });
-        let row = answer?.pop();
+    async fn change(&self, query: PgQuery<'_>) -> Result<PgRow, BackendError> {
+        let row = self.send(query).await.map_err(write_failed)?.pop();
         row.ok_or_else(|| BackendError::unavailable(sqlx::Error::RowNotFound))
     }
 
     /// Sends one statement and reads its answer, within the timeout.
-    async fn send(
-        &self,
-        query: Query<'_, Postgres, PgArguments>,
-    ) -> Result<Vec<PgRow>, sqlx::Error> {
+    async fn send(&self, query: PgQuery<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
         let answer = async {
             let mut lease = Lease::new(self.pool.acquire().await?);
             let answer = query.fetch_all(&mut *lease.connection).await;
@@ -123,6 +127,16 @@ impl Shared {
             answer
         };
         in_time(self.timeout, answer).await
+    }
+}
+
+type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
+
+/// Why a writing call failed.
+fn write_failed(error: sqlx::Error) -> BackendError {
+    match code(&error).as_deref() {
+        Some(READ_ONLY | NOT_PERMITTED) => BackendError::ReadOnly,
+        _ => BackendError::unavailable(error),
     }
 }
 

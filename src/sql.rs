@@ -20,13 +20,14 @@ mod turns;
 
 pub(crate) use key_row::{bind_key, key_columns, read_key};
 pub(crate) use ledger::{
-    EventRow, LineRows, OverviewRow, first_unknown, from_json, json_unless_empty, reach_of_modules,
-    standings_of, to_json,
+    EventRow, LineRows, OverviewRow, first_unknown, from_json, reach_of_modules, standings_of,
 };
+#[cfg(feature = "sqlite")]
+pub(crate) use ledger::{json_unless_empty, to_json};
 pub use open_error::{OpenError, OpenErrorKind};
-#[cfg(any(feature = "sqlite", test))]
+#[cfg(feature = "sqlite")]
 pub(crate) use told::KEPT_CHANGES;
-pub(crate) use told::{KeyChange, Told};
+pub(crate) use told::{KeyChange, Told, tell_latest};
 pub(crate) use turns::{Transactions, Turns};
 
 /// An outage with its cause.

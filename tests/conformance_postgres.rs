@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
-use tower_api_key::{KeyDigest, KeyId, KeyRecord, KeyStore, PostgresStore, Timestamp};
+use std::sync::Arc;
+
+use tower_api_key::{
+    ConnectPostgres, Eviction, KeyDigest, KeyId, KeyRecord, KeyStore, ManualClock, PostgresStore,
+    Timestamp,
+};
 
 #[path = "support/postgres.rs"]
 mod server;
@@ -80,4 +85,31 @@ async fn filled(schema: &str) {
         let record = KeyRecord::new(id, digest, "there", Timestamp::from_unix_seconds(0));
         store.insert(record).await.unwrap();
     }
+}
+
+mod license_ledger {
+    use super::*;
+
+    tower_api_key::license_ledger_conformance!(fresh_ledger);
+}
+
+mod newest_first_ledger {
+    use super::*;
+
+    tower_api_key::license_ledger_conformance!(newest_first, |clock| async {
+        let connect = ledger_of_its_own(clock).with_eviction(Eviction::NewestFirst);
+        connect.await.unwrap()
+    });
+}
+
+async fn fresh_ledger(clock: Arc<ManualClock>) -> PostgresStore {
+    ledger_of_its_own(clock).await.unwrap()
+}
+
+/// All of these share their tables.
+fn ledger_of_its_own(clock: Arc<ManualClock>) -> ConnectPostgres {
+    PostgresStore::connect(server::address())
+        .with_schema("shared by ledgers")
+        .with_tenant(server::own_name("tenant"))
+        .with_clock(clock)
 }

@@ -213,3 +213,166 @@ BEGIN
     WHERE k.tenant = of_tenant AND k.id = latest.id
         AND (k.last_used_at IS NULL OR k.last_used_at < latest.instant);
 END $$;
+
+-- The license ledger. Instants are microseconds since 1970; `seq` is the number of the event that
+-- made the row what it is.
+CREATE TABLE tower_holder (
+    tenant text COLLATE "C" NOT NULL,
+    holder text COLLATE "C" NOT NULL,
+    enabled boolean NOT NULL,
+    active_until bigint,
+    revoked boolean NOT NULL,
+    PRIMARY KEY (tenant, holder)
+);
+CREATE INDEX tower_holder_by_end ON tower_holder (tenant, active_until)
+    WHERE active_until IS NOT NULL AND NOT revoked;
+
+CREATE TABLE tower_assignment (
+    tenant text COLLATE "C" NOT NULL,
+    holder text COLLATE "C" NOT NULL,
+    module text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    at bigint NOT NULL,
+    PRIMARY KEY (tenant, holder, module)
+);
+CREATE INDEX tower_assignment_by_module ON tower_assignment (tenant, module);
+
+-- The license a module needs; null: none.
+CREATE TABLE tower_module (
+    tenant text COLLATE "C" NOT NULL,
+    module text COLLATE "C" NOT NULL,
+    license text COLLATE "C",
+    PRIMARY KEY (tenant, module)
+);
+
+-- Seats: null: without a limit.
+CREATE TABLE tower_license (
+    tenant text COLLATE "C" NOT NULL,
+    license text COLLATE "C" NOT NULL,
+    seats bigint,
+    valid_until bigint,
+    PRIMARY KEY (tenant, license)
+);
+CREATE INDEX tower_license_by_end ON tower_license (tenant, valid_until)
+    WHERE valid_until IS NOT NULL;
+
+-- Who is in line for a license: by the earliest assignment that needs it, with a seat or waiting.
+CREATE TABLE tower_place (
+    tenant text COLLATE "C" NOT NULL,
+    license text COLLATE "C" NOT NULL,
+    holder text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    at bigint NOT NULL,
+    seat bigint,
+    seat_at bigint,
+    PRIMARY KEY (tenant, license, holder)
+);
+CREATE INDEX tower_place_by_holder ON tower_place (tenant, holder);
+CREATE UNIQUE INDEX tower_place_reserved ON tower_place (tenant, license, seat)
+    WHERE seat IS NOT NULL;
+CREATE UNIQUE INDEX tower_place_waiting ON tower_place (tenant, license, seq)
+    WHERE seat IS NULL;
+
+-- The log: `event` is the entry's kind with what belongs to it.
+CREATE TABLE tower_event (
+    tenant text COLLATE "C" NOT NULL,
+    seq bigint NOT NULL,
+    at bigint NOT NULL,
+    actor text NOT NULL,
+    event text NOT NULL,
+    PRIMARY KEY (tenant, seq)
+);
+
+-- Writes what operations changed, if nobody else has written since the excerpt was read, and answers
+-- whether that was so. Each statement sees what was committed before it began: the first one takes
+-- the tenant's lock, so all that follow see the ledger as nobody else can change it.
+CREATE FUNCTION tower_write(whose text, expected bigint, delta jsonb, log jsonb)
+RETURNS boolean LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    notified text;
+BEGIN
+    UPDATE tower_tenant
+    SET clock = (delta ->> 'clock')::bigint,
+        seq = (delta ->> 'seq')::bigint,
+        limited_edition = (delta ->> 'limited_edition')::boolean,
+        ops = ops + 1
+    WHERE tenant = whose AND ops = expected
+    RETURNING channel INTO notified;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF delta -> 'holders_gone' <> '[]' THEN
+        DELETE FROM tower_holder
+        WHERE tenant = whose
+        AND holder IN (SELECT jsonb_array_elements_text(delta -> 'holders_gone'));
+    END IF;
+    IF delta -> 'assignments_gone' <> '[]' THEN
+        DELETE FROM tower_assignment
+        WHERE tenant = whose AND (holder, module) IN (
+            SELECT gone ->> 0, gone ->> 1 FROM jsonb_array_elements(delta -> 'assignments_gone') gone
+        );
+    END IF;
+    IF delta -> 'places_gone' <> '[]' THEN
+        DELETE FROM tower_place
+        WHERE tenant = whose AND (license, holder) IN (
+            SELECT gone ->> 0, gone ->> 1 FROM jsonb_array_elements(delta -> 'places_gone') gone
+        );
+    END IF;
+    IF delta -> 'licenses_gone' <> '[]' THEN
+        DELETE FROM tower_license
+        WHERE tenant = whose
+        AND license IN (SELECT jsonb_array_elements_text(delta -> 'licenses_gone'));
+    END IF;
+    IF delta -> 'holders' <> '[]' THEN
+        INSERT INTO tower_holder
+        SELECT whose, holder, enabled, active_until, revoked
+        FROM jsonb_to_recordset(delta -> 'holders')
+            AS row (holder text, enabled boolean, active_until bigint, revoked boolean)
+        ON CONFLICT (tenant, holder) DO UPDATE SET
+            enabled = excluded.enabled,
+            active_until = excluded.active_until,
+            revoked = excluded.revoked;
+    END IF;
+    IF delta -> 'assignments' <> '[]' THEN
+        INSERT INTO tower_assignment
+        SELECT whose, holder, module, seq, at
+        FROM jsonb_to_recordset(delta -> 'assignments')
+            AS row (holder text, module text, seq bigint, at bigint)
+        ON CONFLICT (tenant, holder, module) DO UPDATE SET seq = excluded.seq, at = excluded.at;
+    END IF;
+    IF delta -> 'modules' <> '[]' THEN
+        INSERT INTO tower_module
+        SELECT whose, module, license
+        FROM jsonb_to_recordset(delta -> 'modules') AS row (module text, license text)
+        ON CONFLICT (tenant, module) DO UPDATE SET license = excluded.license;
+    END IF;
+    IF delta -> 'licenses' <> '[]' THEN
+        INSERT INTO tower_license
+        SELECT whose, license, seats, valid_until
+        FROM jsonb_to_recordset(delta -> 'licenses')
+            AS row (license text, seats bigint, valid_until bigint)
+        ON CONFLICT (tenant, license) DO UPDATE SET
+            seats = excluded.seats,
+            valid_until = excluded.valid_until;
+    END IF;
+    IF delta -> 'places' <> '[]' THEN
+        INSERT INTO tower_place
+        SELECT whose, license, holder, seq, at, seat, seat_at
+        FROM jsonb_to_recordset(delta -> 'places') AS row (
+            license text, holder text, seq bigint, at bigint, seat bigint, seat_at bigint
+        )
+        ON CONFLICT (tenant, license, holder) DO UPDATE SET
+            seq = excluded.seq,
+            at = excluded.at,
+            seat = excluded.seat,
+            seat_at = excluded.seat_at;
+    END IF;
+    IF log <> '[]' THEN
+        INSERT INTO tower_event
+        SELECT whose, seq, at, actor, event
+        FROM jsonb_to_recordset(log) AS row (seq bigint, at bigint, actor text, event text);
+        PERFORM pg_notify(notified, '');
+    END IF;
+    RETURN true;
+END
+$$;

@@ -7,17 +7,21 @@ use sqlx::{
     Row,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
-use tokio::{sync::oneshot, time};
+use tokio::{
+    sync::{oneshot, watch},
+    time,
+};
 
 use super::{
     in_time,
+    ledger::event,
     schema::{Schema, Statement},
 };
 use crate::{
     clock::Clock,
     error::BackendError,
     observe,
-    sql::{KeyChange, Told},
+    sql::{KeyChange, Told, tell_latest},
 };
 
 /// Reads what is new after each notification, and at the latest after each interval.
@@ -29,6 +33,8 @@ pub(super) struct Follower {
     pub(super) tenant: String,
     pub(super) statements: Statements,
     pub(super) told: Arc<Told>,
+    pub(super) ledger: Arc<Told>,
+    pub(super) latest: watch::Sender<u64>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) every: Duration,
     pub(super) timeout: Duration,
@@ -37,16 +43,21 @@ pub(super) struct Follower {
 pub(super) struct Statements {
     position: Statement,
     key_changes: Statement,
+    events: Statement,
 }
 
 impl Statements {
     pub(super) fn new(schema: &Schema) -> Self {
         Self {
             position: Statement::new(format!(
-                "SELECT key_seq FROM {schema}.tower_tenant WHERE tenant = $1"
+                "SELECT key_seq, seq FROM {schema}.tower_tenant WHERE tenant = $1"
             )),
             key_changes: Statement::new(format!(
                 "SELECT seq, key, added FROM {schema}.tower_key_change \
+                 WHERE tenant = $1 AND seq > $2 AND seq <= $3 ORDER BY seq"
+            )),
+            events: Statement::new(format!(
+                "SELECT seq, at, actor, event FROM {schema}.tower_event \
                  WHERE tenant = $1 AND seq > $2 AND seq <= $3 ORDER BY seq"
             )),
         }
@@ -108,11 +119,10 @@ impl Follower {
         }
     }
 
-    /// Tells what is new, of the keys. What else the tenant numbers is read here as well, before
-    /// the word that all is told.
+    /// Tells what is new, of the keys and of the ledger, and then that all is told.
     async fn catch_up(&self, listener: &mut PgListener) -> Result<(), sqlx::Error> {
         let began = self.clock.now().monotonic;
-        let before = self.told.number();
+        let (before, events_before) = (self.told.number(), self.ledger.number());
         let row = self
             .statements
             .position
@@ -136,14 +146,32 @@ impl Follower {
                 .map(|row| {
                     Ok(KeyChange {
                         number: row.try_get::<i64, _>(0)?.cast_unsigned(),
-                        key: row.try_get(1)?,
+                        key: row.try_get::<String, _>(1)?,
                         added: row.try_get(2)?,
                     })
                 })
                 .collect();
             self.told.tell_read(before, latest, &rows?);
         }
+        let latest = row.try_get::<i64, _>(1)?.cast_unsigned();
+        if self.ledger.must_read(events_before, latest) {
+            let rows = self
+                .statements
+                .events
+                .query()
+                .bind(&self.tenant)
+                .bind(events_before.cast_signed())
+                .bind(latest.cast_signed())
+                .fetch_all(&mut *listener)
+                .await?;
+            // An entry that cannot be read means what everything means.
+            let events: Result<Vec<_>, _> = rows.iter().map(event).collect();
+            let events = events.unwrap_or_default();
+            self.ledger.tell_read(events_before, latest, &events);
+        }
+        tell_latest(&self.latest, latest);
         self.told.changes().heard(began);
+        self.ledger.changes().heard(began);
         Ok(())
     }
 }

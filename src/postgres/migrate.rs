@@ -16,6 +16,8 @@ pub(super) struct Tenant {
     pub(super) channel: String,
     /// How many changes of keys there were.
     pub(super) key_seq: u64,
+    /// How many events of the ledger.
+    pub(super) seq: u64,
 }
 
 /// Why the tables cannot be used.
@@ -132,7 +134,8 @@ async fn read_tenant(
     schema: &Schema,
     tenant: &str,
 ) -> Result<Option<Tenant>, sqlx::Error> {
-    let select = format!("SELECT channel, key_seq FROM {schema}.tower_tenant WHERE tenant = $1");
+    let select =
+        format!("SELECT channel, key_seq, seq FROM {schema}.tower_tenant WHERE tenant = $1");
     let row = sqlx::query(AssertSqlSafe(select))
         .bind(tenant)
         .fetch_optional(&mut *connection)
@@ -141,6 +144,7 @@ async fn read_tenant(
         Ok::<_, sqlx::Error>(Tenant {
             channel: row.try_get(0)?,
             key_seq: row.try_get::<i64, _>(1)?.cast_unsigned(),
+            seq: row.try_get::<i64, _>(2)?.cast_unsigned(),
         })
     });
     read.transpose()

@@ -6,20 +6,26 @@ use sqlx::{
     ConnectOptions, Connection, Executor, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::{sync::oneshot, time};
+use tokio::{
+    sync::{oneshot, watch},
+    time,
+};
 
 use super::{
     NOT_PERMITTED, PostgresStore, READ_ONLY, Shared, code, follow,
     follow::Follower,
     in_time,
     keys::Statements,
+    ledger,
+    ledger::Writer,
     migrate::{Problem, Tenant, prepare},
     schema::Schema,
 };
 use crate::{
     clock::{Clock, SystemClock},
+    license_ledger::Eviction,
     name::InvalidName,
-    sql::{OpenError, OpenErrorKind, Told},
+    sql::{OpenError, OpenErrorKind, Told, Turns},
 };
 
 impl PostgresStore {
@@ -64,6 +70,9 @@ pub struct ConnectPostgres {
     timeout: Duration,
     poll_interval: Duration,
     clock: Arc<dyn Clock>,
+    /// Nothing: the ledger's time is the server's.
+    time: Option<Arc<dyn Clock>>,
+    eviction: Eviction,
 }
 
 #[derive(Clone)]
@@ -81,6 +90,8 @@ impl ConnectPostgres {
             timeout: Duration::from_secs(5),
             poll_interval: Duration::from_secs(1),
             clock: Arc::new(SystemClock::new()),
+            time: None,
+            eviction: Eviction::default(),
         }
     }
 
@@ -132,8 +143,9 @@ impl ConnectPostgres {
         self
     }
 
-    /// Where the time is read, by default a [`SystemClock`]; the layer that uses the store must read
-    /// the same kind of clock.
+    /// Where the time is read, also the ledger's. By default that is a [`SystemClock`], and for the
+    /// ledger the server's own clock, which is one for all processes. The layer that uses the store
+    /// must read the same kind of clock.
     ///
     /// ```
     /// # use {std::sync::Arc, tower_api_key::{ManualClock, PostgresStore}};
@@ -142,6 +154,20 @@ impl ConnectPostgres {
     /// ```
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
+        self.time = Some(Arc::clone(&self.clock));
+        self
+    }
+
+    /// Which reservation goes first where there are more than seats, by default the oldest. All
+    /// processes that share a tenant must say the same.
+    ///
+    /// ```
+    /// # use tower_api_key::{Eviction, PostgresStore};
+    /// let connect = PostgresStore::connect("postgres://db.example.net");
+    /// let connect = connect.with_eviction(Eviction::NewestFirst);
+    /// ```
+    pub fn with_eviction(mut self, eviction: Eviction) -> Self {
+        self.eviction = eviction;
         self
     }
 
@@ -183,6 +209,7 @@ impl ConnectPostgres {
         let store = self.start(pool, options, &schema, tenant);
         // What was changed before has never been read by anyone here, and need not be told.
         store.0.told.changes().heard(began);
+        store.0.ledger.changes().heard(began);
         Ok(store)
     }
 
@@ -241,6 +268,8 @@ impl ConnectPostgres {
         tenant: Tenant,
     ) -> PostgresStore {
         let told = Arc::new(Told::from(tenant.key_seq));
+        let ledger = Arc::new(Told::from(tenant.seq));
+        let latest = watch::Sender::new(tenant.seq);
         let (following, ended) = oneshot::channel();
         let follower = Follower {
             // It alone would log a statement each second.
@@ -249,17 +278,25 @@ impl ConnectPostgres {
             tenant: self.tenant.clone(),
             statements: follow::Statements::new(schema),
             told: Arc::clone(&told),
+            ledger: Arc::clone(&ledger),
+            latest: latest.clone(),
             clock: self.clock,
             every: self.poll_interval,
             timeout: self.timeout,
         };
         follower.start(ended);
-        PostgresStore(Arc::new(Shared {
+        PostgresStore(Arc::new_cyclic(|shared| Shared {
             pool,
             timeout: self.timeout,
             tenant: self.tenant,
             statements: Statements::new(schema),
+            ledger_statements: ledger::Statements::new(schema),
             told,
+            ledger,
+            latest,
+            turns: Turns::begin(Writer(shared.clone())),
+            eviction: self.eviction,
+            time: self.time,
             _following: following,
         }))
     }

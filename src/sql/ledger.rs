@@ -22,6 +22,7 @@ pub(crate) fn to_json(rows: &(impl Serialize + ?Sized)) -> String {
 }
 
 /// The same, or nothing where there are none.
+#[cfg(feature = "sqlite")]
 pub(crate) fn json_unless_empty<T: Serialize>(rows: &[T]) -> Option<String> {
     (!rows.is_empty()).then(|| to_json(rows))
 }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::watch;
+
 use crate::{changes::Changes, license_ledger::LicenseEvent};
 
 /// How many of the latest rows of `tower_key_change` are kept: whoever is further behind takes it
@@ -123,6 +125,15 @@ impl Told {
             false => self.number.store(latest, Ordering::SeqCst),
         }
     }
+}
+
+/// Tells who follows a log how far it goes.
+pub(crate) fn tell_latest(told: &watch::Sender<u64>, latest: u64) {
+    told.send_if_modified(|known| {
+        let is_news = *known < latest;
+        *known = latest.max(*known);
+        is_news
+    });
 }
 
 #[cfg(test)]

@@ -8,7 +8,11 @@ use sqlx::{
 };
 
 use super::{Shared, readings};
-use crate::{error::BackendError, observe, sql::KeyChange};
+use crate::{
+    error::BackendError,
+    observe,
+    sql::{KeyChange, tell_latest},
+};
 
 /// A connection of its own that looks whether others have committed.
 pub(super) struct Follower {
@@ -108,17 +112,8 @@ impl Shared {
             let events = events.unwrap_or_default();
             self.ledger.tell_read(before, latest, &events);
         }
-        self.tell_latest(latest);
+        tell_latest(&self.latest, latest);
         Ok(())
-    }
-
-    /// Tells who follows the log how far it goes.
-    pub(super) fn tell_latest(&self, latest: u64) {
-        self.latest.send_if_modified(|known| {
-            let is_news = *known < latest;
-            *known = latest.max(*known);
-            is_news
-        });
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         Actor, Holder, HolderState, LicenseEvent, LicenseId, LicenseLedger, Line, Module,
         Operation, Overview, Standings,
     },
-    sql::{Transactions, first_unknown, reach_of_modules, standings_of, unavailable},
+    sql::{Transactions, first_unknown, reach_of_modules, standings_of, tell_latest, unavailable},
 };
 
 #[async_trait]
@@ -107,7 +107,7 @@ impl Transactions for Writer {
             shared.ledger.tell_own(event);
         }
         if let Some(last) = events.iter().flatten().last() {
-            shared.tell_latest(last.seq);
+            tell_latest(&shared.latest, last.seq);
         }
         Ok(events)
     }
