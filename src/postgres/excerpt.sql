@@ -58,7 +58,7 @@ with
     ),
     counted as materialized (
         select
-            license,
+            needed.license,
             known.license is not null as is_known,
             known.seats,
             known.valid_until,
