@@ -3,7 +3,6 @@
 use std::{
     fmt,
     hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
-    sync::Arc,
 };
 
 use quick_cache::{OptionsBuilder, UnitWeighter, sync};
@@ -20,7 +19,7 @@ use crate::{
 pub(crate) struct Cache {
     /// By the first word of the digest; the rest is compared in the pass itself, which is read next
     /// in any case. Should two digests ever have the same word, they take turns.
-    passes: sync::Cache<u64, Arc<Pass>, UnitWeighter, BuildHasherDefault<AsItIs>>,
+    passes: sync::Cache<u64, Pass, UnitWeighter, BuildHasherDefault<AsItIs>>,
     absent: sync::Cache<KeyDigest, Absent, UnitWeighter, RandomState>,
 }
 
@@ -41,20 +40,20 @@ impl Cache {
     }
 
     /// What was last read of a credential: the caller judges whether it is current.
-    pub(crate) fn pass(&self, digest: &KeyDigest) -> Option<Arc<Pass>> {
+    pub(crate) fn pass(&self, digest: &KeyDigest) -> Option<Pass> {
         self.passes
             .get(&digest.first_word())
             .filter(|pass| pass.digest() == digest)
     }
 
     /// The same, without counting as a use.
-    pub(crate) fn peek(&self, digest: &KeyDigest) -> Option<Arc<Pass>> {
+    pub(crate) fn peek(&self, digest: &KeyDigest) -> Option<Pass> {
         self.passes
             .peek(&digest.first_word())
             .filter(|pass| pass.digest() == digest)
     }
 
-    pub(crate) fn keep(&self, pass: Arc<Pass>) {
+    pub(crate) fn keep(&self, pass: Pass) {
         self.passes.insert(pass.digest().first_word(), pass);
     }
 

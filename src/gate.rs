@@ -103,20 +103,20 @@ enum Missing {
     Key {
         digest: KeyDigest,
         source: Source,
-        known: Option<Arc<Pass>>,
+        known: Option<Pass>,
     },
-    Standings(Arc<Pass>),
+    Standings(Pass),
     Count(
-        Option<Arc<Pass>>,
+        Option<Pass>,
         BoxFuture<'static, Result<Allowance, BackendError>>,
     ),
     /// What the ledger says, for the guard of a single route.
-    AtRoute(Arc<Pass>),
+    AtRoute(Pass),
 }
 
 /// Whose a credential is.
 enum Identity {
-    Known(Arc<Pass>),
+    Known(Pass),
     /// Somebody has to be asked.
     Unknown(Missing),
 }
@@ -283,7 +283,7 @@ impl Gate {
     /// Steps 2 to 5: what is known of the caller, against what the route asks for.
     fn judge(
         &self,
-        pass: &Arc<Pass>,
+        pass: &Pass,
         needs: Option<&Requirement>,
         standings: Option<&Standings>,
         address: impl FnOnce() -> Option<IpAddr>,
@@ -308,15 +308,15 @@ impl Gate {
     /// Step 6: counts a request that everything else would grant.
     fn count(
         &self,
-        caller: Option<&Arc<Pass>>,
+        caller: Option<&Pass>,
         address: impl FnOnce() -> Option<IpAddr>,
         now: Now,
     ) -> Check {
-        let rights = caller.map(|pass| pass.rights());
+        let rights = caller.map(Pass::rights);
         match &self.limiter {
             Some(limiter) if !rights.is_some_and(|rights| rights.administrator) => {
                 let subject = Subject {
-                    principal: caller.map(|pass| pass.principal()),
+                    principal: caller.map(Pass::principal),
                     owner: rights.and_then(|rights| rights.owner.as_deref()),
                     tier: rights.and_then(|rights| rights.tier.as_ref()),
                     address: address(),
@@ -329,7 +329,7 @@ impl Gate {
 
     fn count_now(
         &self,
-        caller: Option<Arc<Pass>>,
+        caller: Option<Pass>,
         requirement: Needs<'_>,
         extensions: &Extensions,
         now: Now,
@@ -347,7 +347,7 @@ impl Gate {
     fn settle(
         &self,
         allowance: Allowance,
-        caller: Option<Arc<Pass>>,
+        caller: Option<Pass>,
         needs: Option<&Requirement>,
         now: Timestamp,
     ) -> Decision {
@@ -378,7 +378,7 @@ impl Gate {
     async fn settle_later(
         &self,
         answer: BoxFuture<'static, Result<Allowance, BackendError>>,
-        caller: Option<Arc<Pass>>,
+        caller: Option<Pass>,
         needs: Option<&Requirement>,
     ) -> Decision {
         let limit = self.lookup.limits().lookup_timeout;
@@ -399,10 +399,10 @@ impl Gate {
         &self,
         denial: Denial,
         needs: Option<&Requirement>,
-        caller: Option<&Arc<Pass>>,
+        caller: Option<&Pass>,
         now: Timestamp,
     ) -> Decision {
-        let principal = caller.map(|pass| pass.principal());
+        let principal = caller.map(Pass::principal);
         if !self.is_shadowed(needs) {
             observe::refused(&denial, principal);
             return Decision::Refused(denial);
@@ -420,8 +420,8 @@ impl Gate {
         }
     }
 
-    fn grant(&self, pass: &Arc<Pass>, now: Timestamp) -> Grant {
-        Grant::new(self.id, Arc::clone(pass), now)
+    fn grant(&self, pass: &Pass, now: Timestamp) -> Grant {
+        Grant::new(self.id, pass.clone(), now)
     }
 
     fn is_shadowed(&self, needs: Option<&Requirement>) -> bool {

@@ -25,7 +25,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Grant {
     gate: GateId,
-    pass: Arc<Pass>,
+    pass: Pass,
     at: Timestamp,
 }
 
@@ -45,7 +45,7 @@ impl GateId {
 }
 
 impl Grant {
-    pub(crate) fn new(gate: GateId, pass: Arc<Pass>, at: Timestamp) -> Self {
+    pub(crate) fn new(gate: GateId, pass: Pass, at: Timestamp) -> Self {
         Self { gate, pass, at }
     }
 
@@ -72,10 +72,10 @@ impl Grant {
         if let Some(standings) = standings {
             pass = pass.with_standings(Arc::new(standings), start);
         }
-        Self::new(GateId::NONE, Arc::new(pass), at)
+        Self::new(GateId::NONE, pass, at)
     }
 
-    pub(crate) fn pass(&self) -> &Arc<Pass> {
+    pub(crate) fn pass(&self) -> &Pass {
         &self.pass
     }
 

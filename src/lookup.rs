@@ -64,17 +64,17 @@ pub(crate) struct Lookup {
 /// What is known of a credential without asking anybody.
 pub(crate) enum Recalled {
     /// Its key part is current.
-    Current(Arc<Pass>),
+    Current(Pass),
     /// No such key.
     Absent,
     /// Somebody has to be asked; what was known before may be all there is in an outage.
-    Unknown(Option<Arc<Pass>>),
+    Unknown(Option<Pass>),
 }
 
 /// What was found by a credential.
 #[derive(Debug, Clone)]
 pub(crate) enum Found {
-    Pass(Arc<Pass>),
+    Pass(Pass),
     Denied(DenialCode),
     Unavailable,
 }
@@ -122,7 +122,7 @@ impl Lookup {
     }
 
     /// What is remembered of the credential, if nothing says that it is out of date.
-    pub(crate) fn current(&self, digest: &KeyDigest, now: Now) -> Option<Arc<Pass>> {
+    pub(crate) fn current(&self, digest: &KeyDigest, now: Now) -> Option<Pass> {
         self.cache
             .pass(digest)
             .filter(|pass| self.is_current(pass, now))
@@ -233,7 +233,7 @@ impl Lookup {
         self: &Arc<Self>,
         digest: KeyDigest,
         source: Source,
-        known: Option<Arc<Pass>>,
+        known: Option<Pass>,
     ) -> Found {
         let stamp = || self.store_changes.stamp();
         let asked = match source {
@@ -265,7 +265,7 @@ impl Lookup {
         }
     }
 
-    async fn find_key(&self, digest: KeyDigest, known: Option<Arc<Pass>>, stamp: Stamp) -> Found {
+    async fn find_key(&self, digest: KeyDigest, known: Option<Pass>, stamp: Stamp) -> Found {
         // Its age counts from before it was read.
         let fresh_until = match self.store_tells {
             true => u64::MAX,
@@ -282,10 +282,10 @@ impl Lookup {
         }
         match answer {
             Ok(Some(record)) => {
-                let mut pass = Pass::of_key(record, &digest, stamp, fresh_until, &self.rights);
-                pass.take_over(known.or_else(|| self.cache.peek(&digest)).as_deref());
-                let pass = Arc::new(pass);
-                self.cache.keep(Arc::clone(&pass));
+                let known = known.or_else(|| self.cache.peek(&digest));
+                let pass = Pass::of_key(record, &digest, stamp, fresh_until, &self.rights)
+                    .going_on_from(known.as_ref());
+                self.cache.keep(pass.clone());
                 Found::Pass(pass)
             }
             Ok(None) => {
@@ -313,15 +313,9 @@ impl Lookup {
             Ok(principal) => {
                 let keep_for = principal.keep_for;
                 let fresh_until = micros(self.clock.now().monotonic.saturating_add(keep_for));
-                let pass = Arc::new(Pass::of_token(
-                    principal,
-                    &digest,
-                    stamp,
-                    fresh_until,
-                    &self.rights,
-                ));
+                let pass = Pass::of_token(principal, &digest, stamp, fresh_until, &self.rights);
                 if !keep_for.is_zero() {
-                    self.cache.keep(Arc::clone(&pass));
+                    self.cache.keep(pass.clone());
                 }
                 Found::Pass(pass)
             }
@@ -335,9 +329,9 @@ impl Lookup {
     }
 
     /// The credential with what the ledger says now; nothing in an outage.
-    pub(crate) async fn judge(self: &Arc<Self>, pass: &Arc<Pass>) -> Option<Arc<Pass>> {
+    pub(crate) async fn judge(self: &Arc<Self>, pass: &Pass) -> Option<Pass> {
         let stamp = || self.ledger_changes.stamp();
-        let (lookup, asked) = (Arc::clone(self), Arc::clone(pass));
+        let (lookup, asked) = (Arc::clone(self), pass.clone());
         let key = (*pass.digest(), std::ptr::from_ref(pass.rights()).addr());
         let answer = self
             .judgements
@@ -348,8 +342,8 @@ impl Lookup {
         match answer.await {
             Ok(Some(Judged { standings, stamp })) => {
                 // To our own key part: that of who began the look-up may be older.
-                let pass = Arc::new(pass.with_standings(standings, stamp));
-                self.cache.keep(Arc::clone(&pass));
+                let pass = pass.with_standings(standings, stamp);
+                self.cache.keep(pass.clone());
                 Some(pass)
             }
             Ok(None) => None,

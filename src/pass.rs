@@ -1,6 +1,7 @@
 //! What a layer remembers of one credential: small, immutable but for when it was last used.
 
 use std::{
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -17,12 +18,16 @@ use crate::{
     token::Principal,
 };
 
-/// One credential's rights, as last read.
+/// One credential's rights, as last read: a handle that is cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Pass(Arc<Facts>);
+
+/// What was read of a credential.
 ///
 /// A million of these are meant to fit: the two texts share one allocation, and what many keys have
 /// in common is shared between them.
 #[derive(Debug)]
-pub(crate) struct Pass {
+pub(crate) struct Facts {
     /// What the credential is found by.
     digest: KeyDigest,
     /// The principal (a key's public id or `issuer|subject`), directly followed by the name.
@@ -95,7 +100,7 @@ impl Pass {
             Some(previous) => previous.until.unix_micros(),
             None => i64::MIN,
         };
-        Self {
+        Self(Arc::new(Facts {
             digest: *digest,
             label: label(record.id.as_str(), &record.name),
             principal_len: record.id.as_str().len() as u16,
@@ -122,7 +127,7 @@ impl Pass {
             fresh_until,
             last_used: AtomicI64::new(record.last_used_at.map_or(UNUSED, Timestamp::unix_micros)),
             unwritten: AtomicBool::new(false),
-        }
+        }))
     }
 
     /// What a verified token allows.
@@ -137,7 +142,7 @@ impl Pass {
         scopes.sort();
         scopes.dedup();
         let holder = principal.holder.as_str();
-        Self {
+        Self(Arc::new(Facts {
             digest: *digest,
             label: label(holder, principal.name.as_deref().unwrap_or_default()),
             principal_len: holder.len() as u16,
@@ -160,26 +165,27 @@ impl Pass {
             fresh_until,
             last_used: AtomicI64::new(UNUSED),
             unwritten: AtomicBool::new(false),
-        }
+        }))
     }
 
-    /// Goes on from what was remembered before: when it was used, and, where the ledger would be
-    /// asked the same again, what the ledger said.
-    pub(crate) fn take_over(&mut self, known: Option<&Self>) {
+    /// The same, going on from what was remembered before: when it was used, and, where the ledger
+    /// would be asked the same again, what the ledger said.
+    pub(crate) fn going_on_from(self, known: Option<&Self>) -> Self {
         let Some(known) = known.filter(|known| known.principal() == self.principal()) else {
-            return;
+            return self;
         };
-        *self.last_used.get_mut() =
-            (*self.last_used.get_mut()).max(known.last_used.load(Ordering::Relaxed));
-        if Arc::ptr_eq(&self.rights, &known.rights) {
-            self.standings.clone_from(&known.standings);
-            self.standings_stamp = known.standings_stamp.get().into();
+        self.raise_last_used(known);
+        match &known.standings {
+            Some(standings) if Arc::ptr_eq(&self.rights, &known.rights) => {
+                self.with_standings(Arc::clone(standings), known.standings_stamp.get())
+            }
+            _ => self,
         }
     }
 
     /// The same with what the ledger says now.
     pub(crate) fn with_standings(&self, standings: Arc<Standings>, stamp: Stamp) -> Self {
-        Self {
+        Self(Arc::new(Facts {
             label: self.label.clone(),
             rights: Arc::clone(&self.rights),
             standings: Some(standings),
@@ -187,8 +193,13 @@ impl Pass {
             standings_stamp: stamp.into(),
             last_used: AtomicI64::new(self.last_used.load(Ordering::Relaxed)),
             unwritten: AtomicBool::new(false),
-            ..*self
-        }
+            ..**self
+        }))
+    }
+
+    /// Whether it is the very same, and not only of the same credential.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// What the credential is found by.
@@ -285,6 +296,14 @@ impl Pass {
     /// Begins a writing: later requests are noted for the next one.
     pub(crate) fn begin_writing(&self) {
         self.unwritten.store(false, Ordering::Release);
+    }
+}
+
+impl Deref for Pass {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.0
     }
 }
 

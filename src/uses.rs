@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     hash::{Hash, Hasher},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
@@ -26,7 +26,7 @@ pub(crate) struct Uses {
 
 /// A pass that stands for its key, whatever else was read of it since.
 #[derive(Debug)]
-struct OfKey(Arc<Pass>);
+struct OfKey(Pass);
 
 impl Uses {
     pub(crate) fn new() -> Self {
@@ -37,16 +37,16 @@ impl Uses {
     }
 
     /// Notes an authenticated request.
-    pub(crate) fn note(&self, pass: &Arc<Pass>, now: Timestamp) {
+    pub(crate) fn note(&self, pass: &Pass, now: Timestamp) {
         if pass.used(now) && pass.state() != State::Token {
-            self.queue(Arc::clone(pass));
+            self.queue(pass.clone());
         }
     }
 
-    fn queue(&self, pass: Arc<Pass>) {
+    fn queue(&self, pass: Pass) {
         let mut shard = self.shard(pass.slot().index());
-        if let Some(OfKey(other)) = shard.take(&OfKey(Arc::clone(&pass)))
-            && !Arc::ptr_eq(&other, &pass)
+        if let Some(OfKey(other)) = shard.take(&OfKey(pass.clone()))
+            && !other.is(&pass)
         {
             // What was read of the key before, or its other text: it goes on by itself.
             pass.raise_last_used(&other);
@@ -94,7 +94,7 @@ impl Uses {
         Ok(())
     }
 
-    fn take(&self, shard: usize, most: usize) -> Vec<Arc<Pass>> {
+    fn take(&self, shard: usize, most: usize) -> Vec<Pass> {
         let mut shard = self.shard(shard);
         let all = shard.extract_if(|_| true);
         all.take(most).map(|OfKey(pass)| pass).collect()
@@ -118,7 +118,7 @@ impl Uses {
 /// Passes on their way to the store: back into the queue unless they arrive.
 struct Batch<'u> {
     uses: &'u Uses,
-    passes: Vec<Arc<Pass>>,
+    passes: Vec<Pass>,
 }
 
 impl Drop for Batch<'_> {

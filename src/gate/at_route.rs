@@ -1,6 +1,6 @@
 //! The guard of a single route: what it asks for, of a caller whom the layer let pass.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use http::Extensions;
 
@@ -50,7 +50,7 @@ impl Gate {
             Judgement::NeedsStandings => ask(
                 Some(Cow::Borrowed(needs)),
                 extensions,
-                Missing::AtRoute(Arc::clone(pass)),
+                Missing::AtRoute(pass.clone()),
             ),
         }
     }
@@ -58,7 +58,7 @@ impl Gate {
     /// Asks the ledger, and decides.
     pub(super) async fn decide_at_route_later(
         &self,
-        pass: Arc<Pass>,
+        pass: Pass,
         needs: Option<&Requirement>,
     ) -> Decision {
         let needs = needs.expect("a guard asks for something");
@@ -82,10 +82,10 @@ impl Gate {
         &self,
         denial: Denial,
         needs: &Requirement,
-        caller: Option<&Arc<Pass>>,
+        caller: Option<&Pass>,
         now: Timestamp,
     ) -> Decision {
-        let principal = caller.map(|pass| pass.principal());
+        let principal = caller.map(Pass::principal);
         if self.is_shadowed(Some(needs)) {
             observe::shadowed_at_route(&denial, principal);
             let grant = caller.map(|pass| self.grant(pass, now));
