@@ -1,13 +1,17 @@
 //! What a layer remembers of one credential: small, immutable but for when it was last used.
 
 use std::{
+    fmt,
     ops::Deref,
+    ptr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
+
+use triomphe::ThinArc;
 
 use crate::{
     changes::{Changes, MovingStamp, Slot, Stamp},
@@ -19,36 +23,41 @@ use crate::{
 };
 
 /// One credential's rights, as last read: a handle that is cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct Pass(Arc<Facts>);
-
-/// What was read of a credential.
 ///
-/// A million of these are meant to fit: the two texts share one allocation, and what many keys have
-/// in common is shared between them.
+/// A million of these are meant to fit, so each is one block of memory: a counter, the [`Facts`],
+/// and the label, which is the principal (a key's public id or `issuer|subject`) directly followed
+/// by the name. Nothing is allocated beside it, and what comes in its place is of the same size:
+/// so no holes are left between a million of them.
+#[derive(Clone)]
+pub(crate) struct Pass(ThinArc<Facts, u8>);
+
+/// What was read of a credential, its texts aside; what many keys have in common is shared between
+/// them.
+///
+/// In this order: what a warm request reads lies together, and the rest behind it.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Facts {
     /// What the credential is found by.
     digest: KeyDigest,
-    /// The principal (a key's public id or `issuer|subject`), directly followed by the name.
-    label: Box<str>,
-    rights: Arc<Rights>,
-    standings: Option<Arc<Standings>>,
+    key_stamp: MovingStamp,
     /// Microseconds; [`NEVER`] where it does not expire.
     expires_at: i64,
-    /// Monotonic microseconds up to which the key part may be used without asking again.
-    fresh_until: u64,
-    key_stamp: MovingStamp,
-    standings_stamp: MovingStamp,
-    /// Microseconds of the last authenticated request; [`UNUSED`] before the first one here.
-    last_used: AtomicI64,
-    principal_len: u16,
     slot: Slot,
     state: State,
     /// The old text of a regenerated key: past `expires_at` it is unknown, not expired.
     superseded: bool,
     /// Whether `last_used` waits to be written.
     unwritten: AtomicBool,
+    /// Bytes of the label that are the principal.
+    principal_len: u16,
+    /// Microseconds of the last authenticated request; [`UNUSED`] before the first one here.
+    last_used: AtomicI64,
+    rights: Arc<Rights>,
+    standings_stamp: MovingStamp,
+    standings: Option<Arc<Standings>>,
+    /// Monotonic microseconds up to which the key part may be used without asking again.
+    fresh_until: u64,
 }
 
 /// What many keys have in common.
@@ -100,9 +109,9 @@ impl Pass {
             Some(previous) => previous.until.unix_micros(),
             None => i64::MIN,
         };
-        Self(Arc::new(Facts {
+        let label = [record.id.as_str(), &record.name].concat();
+        let facts = Facts {
             digest: *digest,
-            label: label(record.id.as_str(), &record.name),
             principal_len: record.id.as_str().len() as u16,
             slot: Changes::slot(record.id.as_str()),
             expires_at: expires_at.min(over_at),
@@ -127,7 +136,8 @@ impl Pass {
             fresh_until,
             last_used: AtomicI64::new(record.last_used_at.map_or(UNUSED, Timestamp::unix_micros)),
             unwritten: AtomicBool::new(false),
-        }))
+        };
+        Self::new(facts, label.as_bytes())
     }
 
     /// What a verified token allows.
@@ -142,9 +152,9 @@ impl Pass {
         scopes.sort();
         scopes.dedup();
         let holder = principal.holder.as_str();
-        Self(Arc::new(Facts {
+        let label = [holder, principal.name.as_deref().unwrap_or_default()].concat();
+        let facts = Facts {
             digest: *digest,
-            label: label(holder, principal.name.as_deref().unwrap_or_default()),
             principal_len: holder.len() as u16,
             slot: Changes::slot(holder),
             expires_at: principal.expires_at.map_or(NEVER, Timestamp::unix_micros),
@@ -165,7 +175,8 @@ impl Pass {
             fresh_until,
             last_used: AtomicI64::new(UNUSED),
             unwritten: AtomicBool::new(false),
-        }))
+        };
+        Self::new(facts, label.as_bytes())
     }
 
     /// The same, going on from what was remembered before: when it was used, and, where the ledger
@@ -185,8 +196,7 @@ impl Pass {
 
     /// The same with what the ledger says now.
     pub(crate) fn with_standings(&self, standings: Arc<Standings>, stamp: Stamp) -> Self {
-        Self(Arc::new(Facts {
-            label: self.label.clone(),
+        let facts = Facts {
             rights: Arc::clone(&self.rights),
             standings: Some(standings),
             key_stamp: self.key_stamp.get().into(),
@@ -194,12 +204,17 @@ impl Pass {
             last_used: AtomicI64::new(self.last_used.load(Ordering::Relaxed)),
             unwritten: AtomicBool::new(false),
             ..**self
-        }))
+        };
+        Self::new(facts, self.label())
+    }
+
+    fn new(facts: Facts, label: &[u8]) -> Self {
+        Self(ThinArc::from_header_and_slice(facts, label))
     }
 
     /// Whether it is the very same, and not only of the same credential.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        ptr::eq(self.0.ptr(), other.0.ptr())
     }
 
     /// What the credential is found by.
@@ -209,7 +224,7 @@ impl Pass {
 
     /// A key's public id or `issuer|subject`.
     pub(crate) fn principal(&self) -> &str {
-        &self.label[..usize::from(self.principal_len)]
+        text(&self.label()[..usize::from(self.principal_len)])
     }
 
     pub(crate) fn holder(&self) -> Option<Holder> {
@@ -217,7 +232,11 @@ impl Pass {
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.label[usize::from(self.principal_len)..]
+        text(&self.label()[usize::from(self.principal_len)..])
+    }
+
+    fn label(&self) -> &[u8] {
+        &self.0.slice
     }
 
     pub(crate) fn rights(&self) -> &Rights {
@@ -303,16 +322,59 @@ impl Deref for Pass {
     type Target = Facts;
 
     fn deref(&self) -> &Facts {
-        &self.0
+        &self.0.header.header
     }
 }
 
-/// Principal and name in one allocation.
-fn label(principal: &str, name: &str) -> Box<str> {
-    [principal, name].concat().into()
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass")
+            .field("principal", &self.principal())
+            .field("name", &self.name())
+            .field("facts", &**self)
+            .finish()
+    }
+}
+
+/// Checked again each time: a warm request reads no text unless a limiter asks whose it is.
+fn text(part_of_label: &[u8]) -> &str {
+    str::from_utf8(part_of_label).expect("the label is two texts, cut where they meet")
 }
 
 /// Monotonic time as a number, far from overflow for some 500,000 years.
 pub(crate) fn micros(monotonic: Duration) -> u64 {
     u64::try_from(monotonic.as_micros()).unwrap_or(u64::MAX - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeyId;
+
+    fn pass(name: &str) -> Pass {
+        let (id, digest) = (
+            KeyId::new("key-1").expect("an id"),
+            KeyDigest::from_bytes([7; 32]),
+        );
+        let record = KeyRecord::new(id, digest, name, Timestamp::from_unix_seconds(0));
+        Pass::of_key(record, &digest, Stamp::START, u64::MAX, &Interner::new())
+    }
+
+    #[test]
+    fn both_texts_are_read_as_they_were_written() {
+        for name in ["", "stage left", "Bühne"] {
+            let pass = pass(name);
+            let standings = Standings::new(Timestamp::MIN, false, true, None, []);
+            for pass in [pass.with_standings(standings.into(), Stamp::START), pass] {
+                assert_eq!((pass.principal(), pass.name()), ("key-1", name));
+            }
+        }
+    }
+
+    #[test]
+    fn a_pass_takes_at_most_112_bytes_and_its_texts() {
+        // With the counter before them and the length of the label behind.
+        assert!(size_of::<Facts>() + 2 * size_of::<usize>() <= 112);
+        assert_eq!(size_of::<Option<Pass>>(), size_of::<usize>());
+    }
 }
