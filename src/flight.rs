@@ -61,58 +61,70 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let (mut answer, task) = {
-            let mut under_way = self
-                .under_way
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            match under_way.get(&key) {
-                Some(flight) if flight.began >= since => (flight.answer.clone(), None),
-                _ => {
-                    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-                        return Err(Failure::Died);
-                    };
-                    let began = stamp();
-                    let (tell, answer) = watch::channel(None);
-                    let landing = Landing {
-                        under_way: Arc::clone(&self.under_way),
-                        key,
-                        began,
-                    };
-                    let turns = Arc::clone(&self.turns);
-                    let (limit, work) = (self.limit, look_up(began));
-                    under_way.insert(
-                        key,
-                        Flight {
-                            began,
-                            answer: answer.clone(),
-                        },
-                    );
-                    let task = async move {
-                        let landing = landing;
-                        let timed = tokio::time::timeout(limit, async {
-                            // Closed never: the semaphore lives as long as this task's handle to it.
-                            let _turn = turns.acquire().await;
-                            work.await
-                        });
-                        let outcome = timed.await.map_err(|_| Failure::TimedOut);
-                        // First gone, then told: who comes now finds what the look-up remembered.
-                        drop(landing);
-                        tell.send_replace(Some(outcome));
-                    };
-                    (answer, Some((runtime, task)))
-                }
-            }
-        };
-        // Not under the lock: a runtime that is shutting down drops the task, and with it the
-        // landing that takes the lock, right here.
-        if let Some((runtime, task)) = task {
-            runtime.spawn(task);
-        }
+        let mut answer = self.board(key, since, stamp, look_up)?;
         match answer.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone().unwrap_or(Err(Failure::Died)),
             Err(_) => Err(Failure::Died),
         }
+    }
+
+    /// Where the answer will be.
+    ///
+    /// Apart from the waiting, so that a request that waits does not hold what it started.
+    fn board<F>(
+        &self,
+        key: K,
+        since: Stamp,
+        stamp: impl FnOnce() -> Stamp,
+        look_up: impl FnOnce(Stamp) -> F,
+    ) -> Result<watch::Receiver<Option<Result<V, Failure>>>, Failure>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        let mut under_way = self
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = under_way.get(&key)
+            && flight.began >= since
+        {
+            return Ok(flight.answer.clone());
+        }
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| Failure::Died)?;
+        let began = stamp();
+        let (tell, answer) = watch::channel(None);
+        let landing = Landing {
+            under_way: Arc::clone(&self.under_way),
+            key,
+            began,
+        };
+        let turns = Arc::clone(&self.turns);
+        // Boxed: the task would hold it several times over as it moves along.
+        let (limit, work) = (self.limit, Box::pin(look_up(began)));
+        under_way.insert(
+            key,
+            Flight {
+                began,
+                answer: answer.clone(),
+            },
+        );
+        // Given back before: a runtime that is shutting down drops the task, and with it the landing
+        // that takes the lock, right here.
+        drop(under_way);
+        runtime.spawn(async move {
+            // Goes before the channel closes, also by a panic.
+            let landing = landing;
+            let timed = tokio::time::timeout(limit, async {
+                // Closed never: the semaphore lives as long as this task's handle to it.
+                let _turn = turns.acquire().await;
+                work.await
+            });
+            let outcome = timed.await.map_err(|_| Failure::TimedOut);
+            // First gone, then told: who comes now finds what the look-up remembered.
+            drop(landing);
+            tell.send_replace(Some(outcome));
+        });
+        Ok(answer)
     }
 }
 
