@@ -1,5 +1,7 @@
 //! SQLite passes the suites.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
+
 use std::sync::Arc;
 
 use tower_api_key::{Eviction, ManualClock, SqliteStore};

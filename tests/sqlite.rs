@@ -1,5 +1,7 @@
 //! What is special about keys in SQLite: files, several stores on one of them, and how it ends.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
+
 use std::{
     fs,
     future::poll_fn,
