@@ -85,7 +85,7 @@
 //! | `metrics` | counters through the `metrics` facade, listed in [`observe`] |
 //! | `axum` | [`Grant`] as an extractor, the router's `MatchedPath`, `ConnectInfo` as the address |
 //! | `tonic` | [`Denial`] as a `tonic::Status`, tonic's connection as the address |
-//! | `sqlite` | `SqliteStore`: keys in a SQLite file; SQLite is built in |
+//! | `sqlite` | `SqliteStore`: keys in a SQLite file; SQLite is built in; Rust 1.94 |
 //! | `postgres` | `PostgresStore`: keys in PostgreSQL, shared by any number of processes |
 //! | `conformance` | the suites that a backend of your own must pass; no dependency |
 //!
