@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     error::BackendError,
     key_store::{KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore},
-    sql::{KeyChange, bind_key, key_columns, read_key},
+    sql::{KeyChange, bind_key, key_columns, read_key, unavailable},
 };
 
 pub(super) struct Statements {
@@ -63,7 +63,7 @@ impl Statements {
 impl Shared {
     fn tell_own(&self, number: i64, key: &KeyId, added: bool) {
         let number = number.cast_unsigned();
-        self.told.tell_own(&KeyChange { number, key, added });
+        self.keys.tell_own(&KeyChange { number, key, added });
     }
 }
 
@@ -94,7 +94,7 @@ impl KeyStore for PostgresStore {
     async fn insert(&self, record: KeyRecord) -> Result<(), BackendError> {
         let query = self.0.statements.insert.query().bind(&self.0.tenant);
         let row = self.0.change(bind_key(query, &record)).await?;
-        let number = done(&row)?.try_get("number").map_err(unreadable)?;
+        let number = done(&row)?.try_get("number").map_err(unavailable)?;
         self.0.tell_own(number, &record.id, true);
         Ok(())
     }
@@ -103,9 +103,9 @@ impl KeyStore for PostgresStore {
         let query = self.0.statements.update.query().bind(&self.0.tenant);
         let row = self.0.change(bind_key(query, &record)).await?;
         let row = done(&row)?;
-        let number = row.try_get("number").map_err(unreadable)?;
-        let added = row.try_get("added").map_err(unreadable)?;
-        let used_at: Option<i64> = row.try_get("used_at").map_err(unreadable)?;
+        let number = row.try_get("number").map_err(unavailable)?;
+        let added = row.try_get("added").map_err(unavailable)?;
+        let used_at: Option<i64> = row.try_get("used_at").map_err(unavailable)?;
         self.0.tell_own(number, &record.id, added);
         record.revision += 1;
         record.last_used_at = used_at.map(Timestamp::from_unix_micros);
@@ -121,7 +121,7 @@ impl KeyStore for PostgresStore {
             .bind(&self.0.tenant)
             .bind(id.as_str());
         let row = self.0.change(query).await?;
-        let number: Option<i64> = row.try_get("number").map_err(unreadable)?;
+        let number: Option<i64> = row.try_get("number").map_err(unavailable)?;
         if let Some(number) = number {
             self.0.tell_own(number, id, false);
         }
@@ -162,28 +162,22 @@ impl KeyStore for PostgresStore {
     }
 
     fn changes(&self) -> Option<&Changes> {
-        Some(self.0.told.changes())
+        Some(self.0.keys.changes())
     }
 }
 
 fn record(row: &PgRow) -> Result<KeyRecord, BackendError> {
-    read_key(row).map_err(BackendError::unavailable)
+    read_key(row).map_err(unavailable)
 }
 
 /// The row of a change that took place.
 fn done(row: &PgRow) -> Result<&PgRow, BackendError> {
-    match row.try_get("outcome").map_err(unreadable)? {
+    match row.try_get("outcome").map_err(unavailable)? {
         "done" => Ok(row),
         "duplicate id" => Err(BackendError::DuplicateId),
         "duplicate digest" => Err(BackendError::DuplicateDigest),
         "conflict" => Err(BackendError::Conflict),
         "not found" => Err(BackendError::NotFound),
-        other => Err(BackendError::unavailable(format!(
-            "unknown outcome {other:?}"
-        ))),
+        other => Err(unavailable(format!("unknown outcome {other:?}"))),
     }
-}
-
-fn unreadable(error: sqlx::Error) -> BackendError {
-    BackendError::unavailable(error)
 }
