@@ -19,7 +19,8 @@ CREATE TABLE tower_tenant (
     limited_edition boolean NOT NULL DEFAULT false,
     ops bigint NOT NULL DEFAULT 0,
     key_seq bigint NOT NULL DEFAULT 0
-);
+    -- Changed all the time: room for new versions of a row beside it, however many tenants there are.
+) WITH (fillfactor = 30);
 
 CREATE TABLE tower_key (
     tenant text COLLATE "C" NOT NULL,

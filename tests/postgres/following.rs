@@ -1,7 +1,8 @@
 //! What one process changes, the others are told.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
+use sqlx::Connection;
 use tower_api_key::{KeyStore, PostgresStore};
 
 use super::{change, connect, record, server, stamp, told, until};
@@ -80,10 +81,8 @@ async fn change_of_last_use_is_nobodys_news() {
     let schema = server::own_name("uses");
     let store = connect(&schema).await.unwrap();
     store.insert(record(1)).await.unwrap();
-    let before = stamp(&store);
     let used = (record(1).id, record(1).created_at);
     store.record_last_used(&[used]).await.unwrap();
-    assert_eq!(stamp(&store), before);
     let changes = format!("SELECT key_seq FROM {schema}.tower_tenant");
     assert_eq!(server::ask(&changes).await, 1);
 }
@@ -103,31 +102,45 @@ async fn whoever_is_far_behind_takes_it_that_everything_changed() {
     assert!((4_096..5_120).contains(&kept), "{kept} changes are kept");
 }
 
-/// Without an order of their own, batches that hold the same keys would wait for each other in a
-/// circle, which the server ends after a second by breaking one of them off.
-#[tokio::test(flavor = "multi_thread")]
-async fn batches_of_uses_in_any_order_wait_in_no_circle() {
-    let store = connect(&server::own_name("circle")).await.unwrap();
-    for number in 0..60 {
-        store.insert(record(number)).await.unwrap();
+/// Two batches that locked the same keys in different orders could wait for each other in a circle,
+/// which the server ends by breaking one of them off.
+#[tokio::test]
+async fn batches_of_uses_lock_keys_in_order_of_their_ids() {
+    let schema = server::own_name("order");
+    let store = connect(&schema).with_timeout(HOUR).await.unwrap();
+    let keys: Vec<_> = (10..60).rev().map(record).collect();
+    for key in &keys {
+        store.insert(key.clone()).await.unwrap();
     }
-    let store = Arc::new(store);
-    let mut writers = tokio::task::JoinSet::new();
-    for writer in 0..6 {
-        let store = Arc::clone(&store);
-        writers.spawn(async move {
-            for round in 0..20 {
-                let at = tower_api_key::Timestamp::from_unix_seconds(round * 6 + writer);
-                let mut uses: Vec<_> = (0..60).map(|number| (record(number).id, at)).collect();
-                match writer % 2 {
-                    0 => uses.reverse(),
-                    _ => uses.rotate_left(17),
-                }
-                store.record_last_used(&uses).await.unwrap();
-            }
-        });
-    }
-    writers.join_all().await;
+    let mut blocker = sqlx::PgConnection::connect(&server::address())
+        .await
+        .unwrap();
+    let lock = format!("BEGIN; SELECT FROM {schema}.tower_key WHERE id = 'k30' FOR UPDATE");
+    let lock = sqlx::raw_sql(sqlx::AssertSqlSafe(lock));
+    lock.execute(&mut blocker).await.unwrap();
+
+    let uses: Vec<_> = keys
+        .into_iter()
+        .map(|key| (key.id, key.created_at))
+        .collect();
+    let batch = tokio::spawn({
+        let store = store.clone();
+        async move { store.record_last_used(&uses).await }
+    });
+    // It waits for k30, and holds those before it.
+    let free = format!(
+        "SELECT count(*) FROM (SELECT FROM {schema}.tower_key WHERE id COMPARED 'k30'
+         FOR UPDATE SKIP LOCKED) AS free"
+    );
+    let (before, after) = (free.replace("COMPARED", "<"), free.replace("COMPARED", ">"));
+    until(
+        "the batch holds all before the one that is locked",
+        async || server::ask(&before).await == 0,
+    )
+    .await;
+    assert_eq!(server::ask(&after).await, 29);
+    blocker.close().await.unwrap();
+    batch.await.unwrap().unwrap();
 }
 
 #[tokio::test]
