@@ -95,7 +95,7 @@ struct Shared {
     tenant: String,
     statements: Statements,
     ledger_statements: ledger::Statements,
-    told: Arc<Told>,
+    keys: Arc<Told>,
     ledger: Arc<Told>,
     latest: watch::Sender<u64>,
     turns: Turns,

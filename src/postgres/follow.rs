@@ -32,7 +32,7 @@ pub(super) struct Follower {
     pub(super) channel: String,
     pub(super) tenant: String,
     pub(super) statements: Statements,
-    pub(super) told: Arc<Told>,
+    pub(super) keys: Arc<Told>,
     pub(super) ledger: Arc<Told>,
     pub(super) latest: watch::Sender<u64>,
     pub(super) clock: Arc<dyn Clock>,
@@ -122,7 +122,7 @@ impl Follower {
     /// Tells what is new, of the keys and of the ledger, and then that all is told.
     async fn catch_up(&self, listener: &mut PgListener) -> Result<(), sqlx::Error> {
         let began = self.clock.now().monotonic;
-        let (before, events_before) = (self.told.number(), self.ledger.number());
+        let (before, events_before) = (self.keys.number(), self.ledger.number());
         let row = self
             .statements
             .position
@@ -131,7 +131,7 @@ impl Follower {
             .fetch_one(&mut *listener)
             .await?;
         let latest = row.try_get::<i64, _>(0)?.cast_unsigned();
-        if self.told.must_read(before, latest) {
+        if self.keys.must_read(before, latest) {
             let rows = self
                 .statements
                 .key_changes
@@ -151,7 +151,7 @@ impl Follower {
                     })
                 })
                 .collect();
-            self.told.tell_read(before, latest, &rows?);
+            self.keys.tell_read(before, latest, &rows?);
         }
         let latest = row.try_get::<i64, _>(1)?.cast_unsigned();
         if self.ledger.must_read(events_before, latest) {
@@ -170,7 +170,7 @@ impl Follower {
             self.ledger.tell_read(events_before, latest, &events);
         }
         tell_latest(&self.latest, latest);
-        self.told.changes().heard(began);
+        self.keys.changes().heard(began);
         self.ledger.changes().heard(began);
         Ok(())
     }

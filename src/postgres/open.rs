@@ -208,7 +208,7 @@ impl ConnectPostgres {
         };
         let store = self.start(pool, options, &schema, tenant);
         // What was changed before has never been read by anyone here, and need not be told.
-        store.0.told.changes().heard(began);
+        store.0.keys.changes().heard(began);
         store.0.ledger.changes().heard(began);
         Ok(store)
     }
@@ -267,7 +267,7 @@ impl ConnectPostgres {
         schema: &Schema,
         tenant: Tenant,
     ) -> PostgresStore {
-        let told = Arc::new(Told::from(tenant.key_seq));
+        let keys = Arc::new(Told::from(tenant.key_seq));
         let ledger = Arc::new(Told::from(tenant.seq));
         let latest = watch::Sender::new(tenant.seq);
         let (following, ended) = oneshot::channel();
@@ -277,7 +277,7 @@ impl ConnectPostgres {
             channel: tenant.channel,
             tenant: self.tenant.clone(),
             statements: follow::Statements::new(schema),
-            told: Arc::clone(&told),
+            keys: Arc::clone(&keys),
             ledger: Arc::clone(&ledger),
             latest: latest.clone(),
             clock: self.clock,
@@ -291,7 +291,7 @@ impl ConnectPostgres {
             tenant: self.tenant,
             statements: Statements::new(schema),
             ledger_statements: ledger::Statements::new(schema),
-            told,
+            keys,
             ledger,
             latest,
             turns: Turns::begin(Writer(shared.clone())),
