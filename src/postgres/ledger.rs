@@ -40,7 +40,7 @@ impl Statements {
     pub(super) fn new(schema: &Schema) -> Self {
         let text = |text: &str| Statement::new(text.replace("{schema}", &schema.to_string()));
         Self {
-            excerpt: text(include_str!("excerpt.sql")),
+            excerpt: text("SELECT {schema}.tower_excerpt($1, $2, $3)"),
             lock: text("SELECT {schema}.tower_lock($1)"),
             write: text("SELECT {schema}.tower_write($1, $2, $3, $4)"),
             overview: text(OVERVIEW),

@@ -9,10 +9,12 @@ with
     everyone as materialized (
         select value as holder from json_each(?1, '$.holders')
         union
-        select holder from tower_holder, tower_tenant, reach
-        where revoked = 0 and active_until > clock and active_until <= now
+        select holder from tower_holder
+        where revoked = 0
+            and active_until > (select clock from tower_tenant)
+            and active_until <= (select now from reach)
         union
-        select holder from tower_assignment, reach where module = users_of
+        select holder from tower_assignment where module = (select users_of from reach)
     ),
     assigned as materialized (
         select holder, module, seq, at from everyone join tower_assignment using (holder)
@@ -32,8 +34,11 @@ with
         union
         select license from mapped where license is not null
         union
-        select license from tower_license, tower_tenant, reach
-        where all_licenses or (valid_until > clock and valid_until <= now)
+        select license from tower_license
+        where valid_until > (select clock from tower_tenant)
+            and valid_until <= (select now from reach)
+        union
+        select license from tower_license, reach where all_licenses
     )
 select json_object(
     'now', ?1 ->> 'now',

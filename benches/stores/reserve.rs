@@ -1,0 +1,110 @@
+//! Reservations on PostgreSQL: spread over tenants, and all for one license.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinSet;
+use tower_api_key::{
+    Actor, Holder, License, LicenseId, LicenseLedger, Module, Operation, PostgresStore, Seats,
+};
+
+use crate::{address, floor, note, own_name, row};
+
+const LONG: Duration = Duration::from_secs(4);
+
+/// As many callers for one license, against one.
+pub(crate) async fn one_hot_license() {
+    let alone = rate(&tenants(1, "alone").await, 1).await;
+    let together = rate(&tenants(1, "together").await, 32).await;
+    note(
+        "PostgreSQL: reservations a second for one license, 1 and 32 callers",
+        format!("{alone:.0}, {together:.0}"),
+    );
+    row(
+        "PostgreSQL: 32 callers for one license against one",
+        true,
+        3.0,
+        together / alone,
+    );
+}
+
+/// Over as many tenants as one server has connections for their followers.
+pub(crate) async fn many_tenants() {
+    const TENANTS: usize = 64;
+    let Some(floor) = floor::pgbench(TENANTS, 8).await else {
+        return note("PostgreSQL: the floor", "no pgbench here");
+    };
+    let spread = rate(&tenants(TENANTS, "spread").await, 8).await;
+    note(
+        "PostgreSQL: reservations a second over 64 tenants, 8 callers; pgbench's one statement",
+        format!("{spread:.0}, {floor:.0}"),
+    );
+    row(
+        "PostgreSQL: reservations over 64 tenants against pgbench's one (unsafe) statement",
+        true,
+        0.6,
+        spread / floor,
+    );
+}
+
+async fn tenants(count: usize, name: &str) -> Vec<PostgresStore> {
+    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(16);
+    let pool = pool.connect(&address()).await.expect("a pool");
+    let mut stores = Vec::new();
+    for tenant in 0..count {
+        let store = PostgresStore::with_pool(pool.clone())
+            .with_schema(own_name(name))
+            .with_tenant(format!("tenant-{tenant}"));
+        let store = store.await.expect("connects");
+        let license = License::new(license(), Seats::Limited(1_000_000));
+        for operation in [
+            Operation::MapModule {
+                module: module(),
+                license: Some(license.id.clone()),
+            },
+            Operation::SetLicense { license },
+        ] {
+            let applied = store.apply(operation, &Actor::system()).await;
+            applied.expect("applied");
+        }
+        stores.push(store);
+    }
+    stores
+}
+
+/// Reservations in a second, each of a holder of its own, by so many callers who take turns with the
+/// stores.
+async fn rate(stores: &[PostgresStore], callers: usize) -> f64 {
+    let stores: Arc<[PostgresStore]> = stores.into();
+    let start = Instant::now();
+    let mut tasks = JoinSet::new();
+    for caller in 0..callers {
+        let stores = Arc::clone(&stores);
+        tasks.spawn(async move {
+            let mut done = 0;
+            while start.elapsed() < LONG {
+                let store = &stores[(caller + done * callers) % stores.len()];
+                let assign = Operation::Assign {
+                    holder: Holder::new(format!("key-{caller}-{done}")).expect("a holder"),
+                    modules: vec![module()],
+                };
+                let events = store.apply(assign, &Actor::system()).await;
+                assert_eq!(events.expect("applied").len(), 2, "assigned and reserved");
+                done += 1;
+            }
+            done
+        });
+    }
+    let done: usize = tasks.join_all().await.into_iter().sum();
+    done as f64 / start.elapsed().as_secs_f64()
+}
+
+fn module() -> Module {
+    Module::new("launcher").expect("a module")
+}
+
+fn license() -> LicenseId {
+    LicenseId::new("launcher").expect("a license")
+}
