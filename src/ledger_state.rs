@@ -87,11 +87,13 @@ use crate::{
 use change::Change;
 use index::Index;
 
+pub use from_log::ReplayError;
 pub use replay::seats_at;
 
 mod change;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) mod excerpt;
+mod from_log;
 mod index;
 mod replay;
 mod settle;
@@ -191,6 +193,10 @@ impl LedgerState {
             lines: BTreeMap::new(),
             expiries: Index::default(),
         }
+    }
+
+    pub(crate) fn eviction(&self) -> Eviction {
+        self.eviction
     }
 
     /// Decides anew which reservation goes first from now on.

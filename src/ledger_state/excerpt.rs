@@ -397,7 +397,7 @@ impl LicenseRow {
 }
 
 impl Delta {
-    fn between(before: &LedgerState, after: &LedgerState) -> Self {
+    pub(crate) fn between(before: &LedgerState, after: &LedgerState) -> Self {
         let mut delta = Self {
             clock: after.clock.unix_micros(),
             seq: after.seq,

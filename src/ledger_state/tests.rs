@@ -21,6 +21,7 @@ mod histories;
 mod invariants;
 mod model;
 mod orders;
+mod rebuilds;
 mod replays;
 mod rules;
 mod snapshot;
