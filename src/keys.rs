@@ -34,10 +34,12 @@ mod managed_key;
 mod new_key;
 mod reconcile;
 
+pub(crate) use change::told;
 pub use error::ManageError;
 pub use key_patch::KeyPatch;
 pub use managed_key::{AssignedModule, CreatedKey, ManagedKey};
 pub use new_key::NewKey;
+pub(crate) use new_key::{check_hint, check_text};
 pub use reconcile::Reconciled;
 
 /// Creates, changes and ends keys, assigns modules, and sets licenses: a handle that is cheap to

@@ -75,6 +75,7 @@
 //! | hand out keys, seats and modules | [`KeyManager`] |
 //! | understand a refusal | [`DenialCode`], [`Denial`]; render it in your own way: [`RenderDenial`] |
 //! | keep keys elsewhere | [`KeyStore`], [`LicenseLedger`], and the suites in `conformance` |
+//! | move them from one place to another | [`transfer`] |
 //! | watch it run | [`observe`] |
 //!
 //! # Features
@@ -142,6 +143,7 @@ mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod token;
+pub mod transfer;
 mod unlicensed;
 mod uses;
 
@@ -177,7 +179,7 @@ pub use keys::{
 };
 pub use layer::{ApiKeyLayer, ApiKeyLayerBuilder, SetupError};
 #[doc(inline)]
-pub use ledger_state::{LedgerState, seats_at};
+pub use ledger_state::{LedgerState, ReplayError, seats_at};
 #[doc(inline)]
 pub use license_ledger::{
     Actor, EventKind, Eviction, Holder, HolderState, KeyEvent, License, LicenseEvent, LicenseId,

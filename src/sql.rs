@@ -20,7 +20,8 @@ mod turns;
 
 pub(crate) use key_row::{bind_key, key_columns, read_key};
 pub(crate) use ledger::{
-    EventRow, LineRows, OverviewRow, first_unknown, from_json, reach_of_modules, standings_of,
+    EventRow, LineRows, OverviewRow, RESTORED_AT_ONCE, first_unknown, from_json, reach_of_modules,
+    standings_of,
 };
 #[cfg(feature = "sqlite")]
 pub(crate) use ledger::{json_unless_empty, to_json};

@@ -371,7 +371,7 @@ impl KeyManager {
 
 /// What the ledger is to be told of a key. In this order no seat is reserved on the way for a key
 /// that must not have one.
-fn told(record: &KeyRecord) -> Vec<Operation> {
+pub(crate) fn told(record: &KeyRecord) -> Vec<Operation> {
     let holder = Holder::from(&record.id);
     if record.revoked_at.is_some() {
         return vec![Operation::RevokeKey { holder }];

@@ -4,7 +4,7 @@ use crate::{
     clock::Timestamp,
     key_format::{KeyText, Verdict},
     key_store::{KeyDigest, KeyId, KeyRecord},
-    keys::{CreatedKey, KeyManager, ManageError, ManagedKey, NewKey, is_same},
+    keys::{CreatedKey, KeyManager, ManageError, ManagedKey, NewKey, is_same, new_key::check_hint},
     license_ledger::{Actor, Holder, KeyEvent, Module, Operation},
 };
 
@@ -96,10 +96,7 @@ impl KeyManager {
         actor: &Actor,
     ) -> Result<ManagedKey, ManageError> {
         let hint = hint.into();
-        if hint.chars().nth(64).is_some() || hint.chars().any(char::is_control) {
-            let problem = "has more than 64 characters or a control character";
-            return Err(ManageError::invalid("hint", problem));
-        }
+        check_hint(&hint)?;
         self.complete(new, digest, hint, actor).await
     }
 

@@ -237,7 +237,7 @@ impl NewKey {
 }
 
 /// A text for people: 1 to 200 characters, none of them a control character, not all of them space.
-pub(super) fn check_text(field: &'static str, text: &str) -> Result<(), ManageError> {
+pub(crate) fn check_text(field: &'static str, text: &str) -> Result<(), ManageError> {
     if text.trim().is_empty() {
         Err(ManageError::invalid(field, "is empty"))
     } else if text.chars().nth(MOST_CHARACTERS).is_some() {
@@ -248,6 +248,15 @@ pub(super) fn check_text(field: &'static str, text: &str) -> Result<(), ManageEr
     } else {
         Ok(())
     }
+}
+
+/// What people see of a text: at most 64 characters, none of them a control character.
+pub(crate) fn check_hint(hint: &str) -> Result<(), ManageError> {
+    if hint.chars().nth(64).is_some() || hint.chars().any(char::is_control) {
+        let problem = "has more than 64 characters or a control character";
+        return Err(ManageError::invalid("hint", problem));
+    }
+    Ok(())
 }
 
 pub(super) fn check_count(

@@ -434,6 +434,41 @@ impl Delta {
         delta
     }
 
+    /// The same with these events, in one or more pieces of at most `most` rows of a kind, for what is
+    /// too much at once. Each piece has the clock and the numbers of the whole; nothing is gone in any.
+    pub(crate) fn pieces<'a>(
+        &'a self,
+        events: &'a [LicenseEvent],
+        most: usize,
+    ) -> impl Iterator<Item = (Self, &'a [LicenseEvent])> {
+        fn piece<T>(rows: &[T], number: usize, most: usize) -> &[T] {
+            rows.chunks(most).nth(number).unwrap_or_default()
+        }
+        let rows = [
+            events.len(),
+            self.holders.len(),
+            self.assignments.len(),
+            self.modules.len(),
+            self.licenses.len(),
+            self.places.len(),
+        ];
+        let longest = rows.into_iter().max().unwrap_or_default();
+        (0..longest.div_ceil(most).max(1)).map(move |number| {
+            let delta = Self {
+                clock: self.clock,
+                seq: self.seq,
+                limited_edition: self.limited_edition,
+                holders: piece(&self.holders, number, most).to_vec(),
+                assignments: piece(&self.assignments, number, most).to_vec(),
+                modules: piece(&self.modules, number, most).to_vec(),
+                licenses: piece(&self.licenses, number, most).to_vec(),
+                places: piece(&self.places, number, most).to_vec(),
+                ..Self::default()
+            };
+            (delta, piece(events, number, most))
+        })
+    }
+
     fn compare_assignments(&mut self, holder: &Holder, before: &HolderEntry, after: &HolderEntry) {
         for (module, assignment) in changed(&before.assigned, &after.assigned) {
             self.assignments.push(AssignmentRow {

@@ -17,6 +17,7 @@ use crate::{
         Actor, Eviction, Holder, HolderState, LicenseEvent, LicenseId, LicenseLedger, Line, Module,
         Operation, Overview, Standings,
     },
+    transfer::{LedgerCopy, RestoreLedger},
 };
 
 /// A [`LicenseLedger`] in memory.
@@ -186,6 +187,23 @@ impl LicenseLedger for MemoryLedger {
 
     fn changes(&self) -> &Changes {
         &self.0.changes
+    }
+}
+
+#[async_trait]
+impl RestoreLedger for MemoryLedger {
+    async fn restore(&self, copy: &LedgerCopy) -> Result<bool, BackendError> {
+        let mut inner = self.lock();
+        if inner.state.seq() > 0 {
+            return Ok(false);
+        }
+        let now = inner.clock.now().wall.max(inner.state.clock());
+        (inner.state, inner.log) = copy.at(now, inner.state.eviction());
+        for event in &inner.log {
+            event.tell(&self.0.changes);
+        }
+        self.0.latest.send_replace(inner.state.seq());
+        Ok(true)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The license ledger.
 
-use std::sync::Weak;
+use std::{sync::Weak, time::Duration};
 
 use async_trait::async_trait;
-use sqlx::{Connection, PgConnection, Row, postgres::PgRow, types::Json};
+use sqlx::{Connection, PgConnection, Postgres, Row, Transaction, postgres::PgRow, types::Json};
 use tokio::sync::watch;
 
 use super::{
@@ -15,15 +15,19 @@ use crate::{
     changes::Changes,
     clock::Timestamp,
     error::BackendError,
-    ledger_state::excerpt::{Delta, Excerpt, Reach},
+    ledger_state::{
+        LedgerState,
+        excerpt::{Delta, Excerpt, Reach},
+    },
     license_ledger::{
         Actor, Eviction, Holder, HolderState, LicenseEvent, LicenseId, LicenseLedger, Line, Module,
         Operation, Overview, Standings,
     },
     sql::{
-        EventRow, LineRows, OverviewRow, Transactions, first_unknown, from_json, reach_of_modules,
-        standings_of, tell_latest, unavailable,
+        EventRow, LineRows, OverviewRow, RESTORED_AT_ONCE, Transactions, first_unknown, from_json,
+        reach_of_modules, standings_of, tell_latest, unavailable,
     },
+    transfer::{LedgerCopy, RestoreLedger},
 };
 
 pub(super) struct Statements {
@@ -225,7 +229,8 @@ impl Shared {
         for _ in 0..UNLOCKED {
             let excerpt = self.excerpt(&reach).await?;
             let (events, delta) = self.apply_to(&excerpt, operations);
-            let written = self.change(self.write(&excerpt, &delta, &events)).await?;
+            let written = self.change(self.write(&excerpt, &delta, events.iter().flatten()));
+            let written = written.await?;
             if written.try_get(0).map_err(unavailable)? {
                 return Ok(events);
             }
@@ -245,8 +250,13 @@ impl Shared {
         excerpt.apply(self.eviction, each)
     }
 
-    fn write(&self, excerpt: &Excerpt, delta: &Delta, events: &[Vec<LicenseEvent>]) -> PgQuery<'_> {
-        let log: Vec<_> = events.iter().flatten().map(EventRow::of).collect();
+    fn write<'e>(
+        &self,
+        excerpt: &Excerpt,
+        delta: &Delta,
+        events: impl IntoIterator<Item = &'e LicenseEvent>,
+    ) -> PgQuery<'_> {
+        let log: Vec<_> = events.into_iter().map(EventRow::of).collect();
         let query = self.ledger_statements.write.query();
         query
             .bind(&self.tenant)
@@ -280,6 +290,20 @@ impl Shared {
         operations: &[(Operation, Actor)],
         reach: &Reach,
     ) -> Result<Vec<Vec<LicenseEvent>>, BackendError> {
+        let (mut transaction, excerpt) = self.begin_locked(connection, reach).await?;
+        let (events, delta) = self.apply_to(&excerpt, operations);
+        let write = self.write(&excerpt, &delta, events.iter().flatten());
+        self.write_locked(&mut transaction, write).await?;
+        transaction.commit().await.map_err(write_failed)?;
+        Ok(events)
+    }
+
+    /// Begins a transaction in which nobody else writes, and reads.
+    async fn begin_locked<'c>(
+        &self,
+        connection: &'c mut PgConnection,
+        reach: &Reach,
+    ) -> Result<(Transaction<'c, Postgres>, Excerpt), BackendError> {
         let begun = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED");
         let mut transaction = begun.await.map_err(write_failed)?;
         let lock = self.ledger_statements.lock.query().bind(&self.tenant);
@@ -293,21 +317,61 @@ impl Shared {
             .bind(&self.tenant)
             .bind(newest_first);
         let row = query.fetch_one(&mut *transaction).await;
-        let excerpt: Excerpt = json(&row.map_err(write_failed)?)?;
-        let (events, delta) = self.apply_to(&excerpt, operations);
-        let written = self
-            .write(&excerpt, &delta, &events)
-            .fetch_one(&mut *transaction)
-            .await;
-        if !written
-            .map_err(write_failed)?
-            .try_get(0)
-            .map_err(unavailable)?
-        {
-            return Err(unavailable("somebody wrote past the lock"));
+        let excerpt = json(&row.map_err(write_failed)?)?;
+        Ok((transaction, excerpt))
+    }
+
+    async fn write_locked(
+        &self,
+        transaction: &mut PgConnection,
+        write: PgQuery<'_>,
+    ) -> Result<(), BackendError> {
+        let written = write.fetch_one(transaction).await.map_err(write_failed)?;
+        match written.try_get(0).map_err(unavailable)? {
+            true => Ok(()),
+            false => Err(unavailable("somebody wrote past the lock")),
         }
+    }
+
+    /// Writes a whole ledger, and answers with its log; nothing where there are events already.
+    async fn restore(&self, copy: &LedgerCopy) -> Result<Option<Vec<LicenseEvent>>, BackendError> {
+        let now = self.time.as_ref().map(|clock| clock.now().wall);
+        let reach = Reach::of([&Operation::Tick], now);
+        let connection = self.pool.acquire().await.map_err(write_failed)?;
+        let mut lease = Lease::new(connection);
+        let (mut transaction, mut excerpt) =
+            self.begin_locked(&mut lease.connection, &reach).await?;
+        let restored = if excerpt.seq > 0 {
+            None
+        } else {
+            let clock = Timestamp::from_unix_micros(excerpt.clock);
+            let (state, events) = copy.at(excerpt.instant().max(clock), self.eviction);
+            let delta = Delta::between(&LedgerState::new(self.eviction), &state);
+            for (delta, events) in delta.pieces(&events, RESTORED_AT_ONCE) {
+                let write = self.write(&excerpt, &delta, events);
+                self.write_locked(&mut transaction, write).await?;
+                excerpt.ops += 1;
+            }
+            Some(events)
+        };
         transaction.commit().await.map_err(write_failed)?;
-        Ok(events)
+        lease.answered = true;
+        Ok(restored)
+    }
+}
+
+#[async_trait]
+impl RestoreLedger for PostgresStore {
+    async fn restore(&self, copy: &LedgerCopy) -> Result<bool, BackendError> {
+        let shared = &self.0;
+        let limited = tokio::time::timeout(RESTORING, shared.restore(copy));
+        let Some(events) = limited.await.map_err(unavailable)?? else {
+            return Ok(false);
+        };
+        let latest = events.len() as u64;
+        shared.ledger.tell_read(0, latest, &events);
+        tell_latest(&shared.latest, latest);
+        Ok(true)
     }
 }
 
@@ -355,3 +419,5 @@ fn at_most(limit: usize) -> i64 {
 const GONE: &str = "the tenant is gone";
 /// So often others may come in between before this process takes the lock and keeps it.
 const UNLOCKED: usize = 3;
+/// A whole ledger is written in many statements, each of which has to be done within the timeout.
+const RESTORING: Duration = Duration::from_secs(600);

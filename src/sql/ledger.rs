@@ -16,6 +16,10 @@ use crate::{
     sql::unavailable,
 };
 
+/// How many rows of a kind are one parameter where a whole ledger is written: it is a text in memory,
+/// and databases have limits for one.
+pub(crate) const RESTORED_AT_ONCE: usize = 10_000;
+
 /// Rows as the one parameter of a statement.
 pub(crate) fn to_json(rows: &(impl Serialize + ?Sized)) -> String {
     serde_json::to_string(rows).expect("texts, numbers and lists of them")

@@ -16,6 +16,7 @@ use crate::{
         Operation, Overview, Standings,
     },
     sql::{Transactions, first_unknown, reach_of_modules, standings_of, tell_latest, unavailable},
+    transfer::{LedgerCopy, RestoreLedger},
 };
 
 #[async_trait]
@@ -78,6 +79,24 @@ impl LicenseLedger for SqliteStore {
 
     fn changes(&self) -> &Changes {
         self.0.ledger.changes()
+    }
+}
+
+#[async_trait]
+impl RestoreLedger for SqliteStore {
+    async fn restore(&self, copy: &LedgerCopy) -> Result<bool, BackendError> {
+        let shared = &self.0;
+        let mut transaction = shared.write().await?;
+        let now = shared.clock.now().wall;
+        let restored = tables::restore(&mut transaction, shared.eviction, copy, now).await?;
+        let Some(events) = restored else {
+            return Ok(false);
+        };
+        transaction.commit().await.map_err(write_failed)?;
+        let latest = events.len() as u64;
+        shared.ledger.tell_read(0, latest, &events);
+        tell_latest(&shared.latest, latest);
+        Ok(true)
     }
 }
 

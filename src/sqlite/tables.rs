@@ -6,9 +6,13 @@ use super::error::write_failed;
 use crate::{
     clock::Timestamp,
     error::BackendError,
-    ledger_state::excerpt::{Delta, Excerpt, HolderRow, PlaceRow, Reach},
+    ledger_state::{
+        LedgerState,
+        excerpt::{Delta, Excerpt, HolderRow, PlaceRow, Reach},
+    },
     license_ledger::{Actor, Eviction, Holder, LicenseEvent, LicenseId, Operation},
-    sql::{EventRow, from_json, json_unless_empty, to_json, unavailable},
+    sql::{EventRow, RESTORED_AT_ONCE, from_json, json_unless_empty, to_json, unavailable},
+    transfer::LedgerCopy,
 };
 
 /// Applies operations in a transaction that has the lock already.
@@ -30,6 +34,31 @@ pub(super) async fn apply(
     write(transaction, &delta).await?;
     append(transaction, events.iter().flatten()).await?;
     Ok(events)
+}
+
+/// Writes a whole ledger in a transaction that has the lock already, and answers with its log;
+/// nothing where there are events already.
+pub(super) async fn restore(
+    transaction: &mut SqliteConnection,
+    eviction: Eviction,
+    copy: &LedgerCopy,
+    now: Timestamp,
+) -> Result<Option<Vec<LicenseEvent>>, BackendError> {
+    let (clock, seq): (i64, i64) = query_as("select clock, seq from tower_tenant")
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(unavailable)?;
+    if seq > 0 {
+        return Ok(None);
+    }
+    let now = now.max(Timestamp::from_unix_micros(clock));
+    let (state, events) = copy.at(now, eviction);
+    let delta = Delta::between(&LedgerState::new(eviction), &state);
+    for (delta, events) in delta.pieces(&events, RESTORED_AT_ONCE) {
+        write(transaction, &delta).await?;
+        append(transaction, events.iter()).await?;
+    }
+    Ok(Some(events))
 }
 
 /// What `reach` says, but for the lines.
