@@ -265,7 +265,7 @@ fn random_ledgers_are_the_same_after_they_moved_and_stay_so() {
     let steps = |most| proptest::collection::vec((0_i64..4, any_operation()), 0..most);
     let eviction = select(vec![Eviction::OldestFirst, Eviction::NewestFirst]);
     let config = ProptestConfig {
-        cases: 40,
+        cases: 24,
         failure_persistence: None,
         ..ProptestConfig::default()
     };

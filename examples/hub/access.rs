@@ -4,8 +4,8 @@ use std::error::Error;
 
 use http::Method;
 use tower_api_key::{
-    Actor, KeyManager, KeyText, License, LicenseId, ManagedKey, Module, NewKey, RouteError,
-    RouteModules, Rule, Scope, Seats,
+    Actor, KeyId, KeyManager, KeyText, License, LicenseId, ManageError, ManagedKey, Module, NewKey,
+    RouteError, RouteModules, Rule, Scope, Seats,
 };
 
 /// Each module, the name of its key, how many keys may use it at once, and a route to try.
@@ -46,10 +46,10 @@ const REALM_SCOPES: [&str; 7] = [
     "write:profile",
 ];
 
-/// A key of the first start.
+/// A key that was made at this start.
 pub(crate) struct FirstKey {
     pub(crate) key: ManagedKey,
-    /// Nothing where the administrator's was given.
+    /// Nothing where it was given.
     pub(crate) text: Option<KeyText>,
     /// A route to try it on.
     pub(crate) route: Option<&'static str>,
@@ -75,25 +75,41 @@ pub(crate) fn module_map() -> Result<RouteModules, RouteError> {
         .build()
 }
 
-/// Adds one license a module, an administrator's key, one key a module, and one with the scopes.
+/// On the first start adds one license a module, an administrator's key, one key a module, and one
+/// with the scopes. Later only an administrator's key is added, where one is given that is not known:
+/// whoever lost the others begins with that.
 pub(crate) async fn set_up(
     manager: &KeyManager,
     admin_key: Option<KeyText>,
 ) -> Result<Vec<FirstKey>, Box<dyn Error>> {
     let actor = Actor::new("hub")?;
+    let is_first = manager.overview().await?.seq == 0;
     let administrator = NewKey::named("API Key-Administrator").with_administrator(true);
-    let mut keys = vec![match admin_key {
+    // Of hubs that start at once on one database, one gets to make this key, and goes on.
+    let made = match admin_key {
         Some(text) => {
             let imported = manager.import(administrator, &text, &actor).await;
-            let key = imported.map_err(|error| format!("the administrator's key: {error}"))?;
-            FirstKey {
-                key,
-                text: None,
-                route: None,
-            }
+            imported.map(|key| (key, None))
         }
-        None => create(manager, administrator, None, &actor).await?,
-    }];
+        None if is_first => {
+            let administrator = administrator.with_id(KeyId::new("administrator")?);
+            let created = manager.create(administrator, &actor).await;
+            created.map(|created| (created.key, Some(created.text)))
+        }
+        None => return Ok(Vec::new()),
+    };
+    let mut keys = match made {
+        Ok((key, text)) => vec![FirstKey {
+            key,
+            text,
+            route: None,
+        }],
+        Err(ManageError::Duplicate { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(format!("the administrator's key: {error}").into()),
+    };
+    if !is_first {
+        return Ok(keys);
+    }
     for (module, name, seats, route) in MODULES {
         let license = License::new(LicenseId::new(module)?, seats);
         let module = Module::new(module)?;
@@ -102,24 +118,24 @@ pub(crate) async fn set_up(
             .await?;
         manager.set_license(license, &actor).await?;
         let new = NewKey::named(name).with_modules([module]);
-        keys.push(create(manager, new, Some(route), &actor).await?);
+        keys.push(create(manager, new, route, &actor).await?);
     }
     let scopes: Result<Vec<_>, _> = REALM_SCOPES.into_iter().map(Scope::new).collect();
     let realms = NewKey::named("API Key-Realms").with_scopes(scopes?);
-    keys.push(create(manager, realms, Some("/v1/realms"), &actor).await?);
+    keys.push(create(manager, realms, "/v1/realms", &actor).await?);
     Ok(keys)
 }
 
 async fn create(
     manager: &KeyManager,
     new: NewKey,
-    route: Option<&'static str>,
+    route: &'static str,
     actor: &Actor,
 ) -> Result<FirstKey, Box<dyn Error>> {
     let created = manager.create(new, actor).await?;
     Ok(FirstKey {
         key: created.key,
         text: Some(created.text),
-        route,
+        route: Some(route),
     })
 }

@@ -1,8 +1,8 @@
 //! A service that sells its modules: studio engines, launcher, lino and playout behind licenses,
 //! realms behind scopes.
 //!
-//! `cargo run --example hub` serves on 127.0.0.1:3000 and prints keys with curl lines to paste;
-//! `cargo run --example hub -- --help` tells the options.
+//! `cargo run --example hub --features sqlite` serves on 127.0.0.1:3000, keeps its keys in `hub.db`,
+//! and prints them on the first start, with curl lines to paste; `-- --help` tells the options.
 
 #![expect(
     clippy::print_stdout,
@@ -15,9 +15,10 @@ use std::{error::Error, process::ExitCode, sync::Arc};
 use http::Response;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
-use tower_api_key::{ApiKeyLayer, Denial, Environment, MemoryKeyStore, MemoryLedger};
+use tower_api_key::{Actor, ApiKeyLayer, Denial, Environment};
 
 mod access;
+mod database;
 mod options;
 mod problem;
 mod realms;
@@ -34,18 +35,18 @@ async fn main() -> ExitCode {
     let options = match options::parse(std::env::args_os().skip(1)) {
         Ok(Parsed::Run(options)) => options,
         Ok(Parsed::Help) => {
-            println!("{}", options::HELP);
+            println!("{}", options::help());
             return ExitCode::SUCCESS;
         }
         Err(problem) => {
-            eprintln!("hub: {problem}\n\n{}", options::HELP);
+            eprintln!("hub: {problem}\n\n{}", options::help());
             return ExitCode::from(2);
         }
     };
     match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hub: {error}");
+            eprintln!("hub: {}", database::with_causes(&*error));
             ExitCode::FAILURE
         }
     }
@@ -56,23 +57,24 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         .with_writer(std::io::stderr)
         .init();
 
-    let layer = ApiKeyLayer::builder(
-        MemoryKeyStore::new(),
-        access::module_map()?,
-        MemoryLedger::new(),
-    )
-    .with_query_parameter("api_key")
-    .with_environments([Environment::live()])
-    .with_realm("hub")
-    .build()?;
+    let database = options.database.open().await?;
+    let layer = ApiKeyLayer::builder(database.keys, access::module_map()?, database.ledger)
+        .with_query_parameter("api_key")
+        .with_environments([Environment::live()])
+        .with_realm("hub")
+        .build()?;
 
     // Whoever wants to stop it may do so from its first moment on.
     let stopped = server::stop_signal()?;
     let listener = TcpListener::bind(&options.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
-    let keys = access::set_up(&layer.manager(), options.admin_key).await?;
-    print!("{}", welcome::text(listener.local_addr()?, &keys));
+    let manager = layer.manager();
+    // What a crash cut in two is mended before anyone is let in.
+    manager.reconcile(&Actor::system()).await?;
+    let first = access::set_up(&manager, options.admin_key).await?;
+    let address = listener.local_addr()?;
+    print!("{}", welcome::text(address, &options.database, &first));
 
     let realms = Arc::new(Realms::new());
     let app = studio::routes(Studio::read()?)

@@ -4,16 +4,30 @@ use std::{ffi::OsString, fmt};
 
 use tower_api_key::KeyText;
 
-pub(crate) const HELP: &str = "\
-usage: hub [--listen ADDR] [--database memory:] [--admin-key TEXT]
+use crate::database::{Database, FORMS};
+
+pub(crate) fn help() -> String {
+    format!(
+        "\
+usage: hub [--listen ADDR] [--database PLACE] [--admin-key TEXT]
 
   --listen ADDR       where to serve, by default 127.0.0.1:3000; port 0 takes a free one
-  --database memory:  where keys and licenses are kept; this build knows memory only
-  --admin-key TEXT    the administrator's key, by default a new one. HUB_ADMIN_KEY sets it too,
-                      and does not show it to everyone who lists processes";
+  --database PLACE    where keys and licenses are kept, by default {default};
+                      this build knows {FORMS}
+  --admin-key TEXT    an administrator's key, by default a new one on the first start
+
+HUB_ADMIN_KEY sets the key too, and PGPASSWORD PostgreSQL's password: what stands on the command
+line is shown to everyone who lists processes.",
+        default = match Database::default() {
+            Database::Sqlite(path) => format!("sqlite:{}", path.display()),
+            _ => "memory:".into(),
+        }
+    )
+}
 
 pub(crate) struct Options {
     pub(crate) listen: String,
+    pub(crate) database: Database,
     pub(crate) admin_key: Option<KeyText>,
 }
 
@@ -35,6 +49,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
     let admin_key = std::env::var("HUB_ADMIN_KEY").ok();
     let mut options = Options {
         listen: "127.0.0.1:3000".into(),
+        database: Database::default(),
         admin_key: admin_key.map(KeyText::new),
     };
     let mut arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
@@ -54,13 +69,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
             "--listen" => options.listen = value()?,
             "--admin-key" => options.admin_key = Some(KeyText::new(value()?)),
             "--database" => {
-                let database = value()?;
-                if database != "memory:" {
-                    return Err(Problem(format!(
-                        "--database {database}: this build keeps its data in memory only, \
-                         which is --database memory:"
-                    )));
-                }
+                let place = value()?.parse();
+                options.database =
+                    place.map_err(|problem| Problem(format!("--database {problem}")))?;
             }
             "--help" | "-h" => return Ok(Parsed::Help),
             // It may be a key that lost its option: it is not repeated.

@@ -1,17 +1,25 @@
-//! What the hub says when it starts: its keys, this once, and curl lines to paste.
+//! What the hub says when it starts: where it is, where its data are, and on the first start its keys,
+//! this once, with curl lines to paste.
 
 use std::net::SocketAddr;
 
 use tower_api_key::KeyText;
 
-use crate::access::FirstKey;
+use crate::{access::FirstKey, database::Database};
 
-pub(crate) fn text(address: SocketAddr, keys: &[FirstKey]) -> String {
+pub(crate) fn text(address: SocketAddr, database: &Database, keys: &[FirstKey]) -> String {
     let mut lines = vec![
-        format!("hub: serving http://{address}, data in memory"),
+        format!("hub: serving http://{address}, data in {database}"),
         String::new(),
-        "Keys; their texts are shown this once:".into(),
     ];
+    lines.push(match keys {
+        [] => {
+            "Keys are those of the first start, which showed their texts. Whoever lost them starts \
+               with HUB_ADMIN_KEY or --admin-key, or anew with another --database."
+                .into()
+        }
+        _ => "Keys; their texts are shown this once:".into(),
+    });
     for FirstKey { key, text, .. } in keys {
         let text = text.as_ref().map_or("(as given)", KeyText::expose);
         lines.push(format!("  {:<26}{text}", key.record.name));

@@ -122,7 +122,7 @@ impl Replay {
                 state.holders.get_or_insert(holder);
             }
             EventKind::KeyDisabled { holder } => {
-                state.holders.get_or_insert(holder).enabled = false
+                state.holders.get_or_insert(holder).enabled = false;
             }
             EventKind::KeyEnabled { holder } => state.holders.get_or_insert(holder).enabled = true,
             EventKind::KeyRevoked { holder } => {

@@ -14,6 +14,11 @@ use std::{
 
 use serde_json::{Value, json};
 
+#[cfg(feature = "sqlite")]
+mod durable;
+#[cfg(feature = "postgres")]
+mod shared;
+
 const ENGINES: &str = "/api/rest/v1/engines";
 
 /// A running hub; it is ended when this is dropped.
@@ -34,25 +39,64 @@ struct Answer {
     body: Value,
 }
 
-fn command(arguments: &[&str]) -> Command {
+/// `cargo run`, with the features that these tests are built with.
+fn example(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));
-    command.args(["run", "--quiet", "--example", "hub"]);
+    command.args(["run", "--quiet", "--example", name]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
+    }
+    if cfg!(feature = "sqlite") {
+        command.arg("--features=sqlite");
+    }
+    if cfg!(feature = "postgres") {
+        command.arg("--features=postgres");
     }
     command.arg("--").args(arguments);
     command.env_remove("HUB_ADMIN_KEY").stdout(Stdio::piped());
     command
 }
 
+fn command(arguments: &[&str]) -> Command {
+    example("hub", arguments)
+}
+
+/// A folder that is empty.
+fn folder() -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("hub-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // Left there by an earlier run, or not there at all.
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+/// A place for data that is empty, as an option has it.
+fn fresh() -> String {
+    match cfg!(feature = "sqlite") {
+        true => format!("sqlite:{}", folder().join("hub.db").display()),
+        false => "memory:".into(),
+    }
+}
+
 impl Hub {
     fn start() -> Self {
-        Self::run(&mut command(&["--listen", "127.0.0.1:0"]))
+        Self::at(&fresh())
+    }
+
+    /// Starts one with its data there.
+    fn at(database: &str) -> Self {
+        Self::run(&mut command(&[
+            "--listen=127.0.0.1:0",
+            "--database",
+            database,
+        ]))
     }
 
     fn run(command: &mut Command) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("hub-{}.log", COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("hub-log-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         command.stderr(File::create(&log).expect("a file"));
         let mut process = command.spawn().expect("cargo");
@@ -399,7 +443,8 @@ fn sigterm_lets_a_running_request_end() {
 #[test]
 fn administrators_key_is_taken_from_the_environment_and_not_repeated() {
     let text = "rk_live_1234567890abcdef1234567890abcdef";
-    let hub = Hub::run(command(&["--listen", "127.0.0.1:0"]).env("HUB_ADMIN_KEY", text));
+    let arguments = ["--listen=127.0.0.1:0", "--database", &fresh()];
+    let hub = Hub::run(command(&arguments).env("HUB_ADMIN_KEY", text));
     assert_eq!(hub.key("Administrator"), "(as given)");
     let known = hub.get("/v1/stats", &[&x_api_key(text)]);
     assert_eq!(
@@ -431,14 +476,23 @@ fn refusals_are_logged_without_the_key() {
 fn what_it_cannot_do_it_says_and_does_not_start() {
     for (arguments, code, said) in [
         (
-            &["--database", "sqlite:hub.db"][..],
+            &["--database", "mysql://me:secret@db/keys"][..],
             2,
-            "--database memory:",
+            "--database is given what is no place for keys",
         ),
+        (&["--database="], 2, "no place for keys"),
         (&["--listen"], 2, "--listen needs a value"),
-        (&["--listen", "nowhere"], 1, "cannot listen on nowhere"),
         (
-            &["--listen=127.0.0.1:0", "--admin-key=secret"],
+            &["--listen=nowhere", "--database=memory:"],
+            1,
+            "cannot listen on nowhere",
+        ),
+        (
+            &[
+                "--listen=127.0.0.1:0",
+                "--database=memory:",
+                "--admin-key=secret",
+            ],
             1,
             "none of the accepted formats",
         ),
@@ -450,6 +504,22 @@ fn what_it_cannot_do_it_says_and_does_not_start() {
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
         assert!(text.contains(said), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+}
+
+#[cfg(not(feature = "sqlite"))]
+#[test]
+fn feature_that_is_missing_is_named() {
+    for database in ["sqlite:hub.db", "postgres://me:secret@db/keys"] {
+        if cfg!(feature = "postgres") && database.starts_with("postgres") {
+            continue;
+        }
+        let output = command(&["--database", database]).stderr(Stdio::piped());
+        let output = output.output().expect("cargo");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("needs the feature `"), "{text}");
         assert!(!text.contains("secret"), "{text}");
     }
 }
