@@ -86,8 +86,8 @@
 //! | `metrics` | counters through the `metrics` facade, listed in [`observe`] |
 //! | `axum` | [`Grant`] as an extractor, the router's `MatchedPath`, `ConnectInfo` as the address |
 //! | `tonic` | [`Denial`] as a `tonic::Status`, tonic's connection as the address |
-//! | `sqlite` | `SqliteStore`: keys in a SQLite file; SQLite is built in; Rust 1.94 |
-//! | `postgres` | `PostgresStore`: keys in PostgreSQL, shared by any number of processes; Rust 1.94 |
+//! | `sqlite` | `SqliteStore`: keys and licenses in a SQLite file; SQLite is built in; Rust 1.94 |
+//! | `postgres` | `PostgresStore`: keys and licenses in PostgreSQL, shared by any number of processes; Rust 1.94 |
 //! | `conformance` | the suites that a backend of your own must pass; no dependency |
 //!
 //! A feature adds to what there is and changes no behaviour of hosts that do not use its framework.

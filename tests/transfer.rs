@@ -1,5 +1,7 @@
 //! Moving keys and ledgers from one backend to another.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},

@@ -7,6 +7,7 @@ use tower_api_key::{Actor, KeyManager, KeyQuery, License, Module, NewKey, Postgr
 use super::{Answer, ENGINES, Hub, NO_MODULE, x_api_key};
 
 #[path = "../support/postgres.rs"]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 mod server;
 
 /// A database of its own on the shared server.
