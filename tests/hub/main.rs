@@ -515,8 +515,8 @@ fn feature_that_is_missing_is_named() {
         if cfg!(feature = "postgres") && database.starts_with("postgres") {
             continue;
         }
-        let output = command(&["--database", database]).stderr(Stdio::piped());
-        let output = output.output().expect("cargo");
+        let mut command = command(&["--database", database]);
+        let output = command.stderr(Stdio::piped()).output().expect("cargo");
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(text.contains("needs the feature `"), "{text}");
