@@ -9,10 +9,13 @@ mod file;
 #[path = "../support/postgres.rs"]
 mod server;
 
+mod kills;
 mod race;
+mod workload;
 
 use std::{
     env,
+    io::{self, Write},
     path::PathBuf,
     str::FromStr,
     sync::Arc,
@@ -117,6 +120,15 @@ fn module(name: &str) -> Module {
 
 fn holder(name: &str) -> Holder {
     Holder::new(name).unwrap()
+}
+
+/// What `scripts/soak` tells; shown with `--nocapture`.
+fn print(figures: &str) {
+    let name = std::thread::current();
+    let name = name.name().unwrap_or("a test").to_owned();
+    io::stdout()
+        .write_all(format!("{name}: {figures}\n").as_bytes())
+        .unwrap();
 }
 
 /// A number that the environment may set.
