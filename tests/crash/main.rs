@@ -11,6 +11,7 @@ mod server;
 
 mod kills;
 mod race;
+mod restart;
 mod workload;
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
     path::PathBuf,
     str::FromStr,
     sync::Arc,
+    time::Duration,
 };
 
 use tower_api_key::{
@@ -129,6 +131,18 @@ fn print(figures: &str) {
     io::stdout()
         .write_all(format!("{name}: {figures}\n").as_bytes())
         .unwrap();
+}
+
+/// Asks again and again whether something has come about; a minute is for ever.
+async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let waiting = async {
+        let mut soon = tokio::time::interval(Duration::from_millis(2));
+        while !condition().await {
+            soon.tick().await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    assert!(waited.is_ok(), "{what}, at last");
 }
 
 /// A number that the environment may set.
