@@ -101,7 +101,9 @@ impl Process {
             .kill_on_drop(true);
         match database {
             Database::Sqlite(path) => command.env("CRASH_FILE", path),
-            Database::Postgres { address, tenant } => command
+            Database::Postgres {
+                address, tenant, ..
+            } => command
                 .env("CRASH_ADDRESS", address)
                 .env("CRASH_TENANT", tenant),
         };
@@ -144,10 +146,10 @@ async fn process_that_is_killed() {
     };
     let database = match env::var("CRASH_FILE") {
         Ok(path) => Database::Sqlite(path.into()),
-        Err(_) => Database::Postgres {
-            address: env::var("CRASH_ADDRESS").unwrap(),
-            tenant: env::var("CRASH_TENANT").unwrap(),
-        },
+        Err(_) => Database::in_tenant(
+            env::var("CRASH_ADDRESS").unwrap(),
+            env::var("CRASH_TENANT").unwrap(),
+        ),
     };
     let manager = database.open(None).await.manager();
     manager.reconcile(&Actor::system()).await.unwrap();

@@ -6,9 +6,12 @@
 
 #[path = "../support/sqlite.rs"]
 mod file;
+#[path = "../support/proxy.rs"]
+mod proxy;
 #[path = "../support/postgres.rs"]
 mod server;
 
+mod history;
 mod kills;
 mod race;
 mod restart;
@@ -32,7 +35,11 @@ use tower_api_key::{
 #[derive(Debug, Clone)]
 enum Database {
     Sqlite(PathBuf),
-    Postgres { address: String, tenant: String },
+    Postgres {
+        address: String,
+        tenant: String,
+        timeout: Duration,
+    },
 }
 
 impl Database {
@@ -48,7 +55,30 @@ impl Database {
 
     fn tenant_at(address: String) -> Self {
         let tenant = server::own_name("crash");
-        Self::Postgres { address, tenant }
+        Self::in_tenant(address, tenant)
+    }
+
+    fn in_tenant(address: String, tenant: String) -> Self {
+        Self::Postgres {
+            address,
+            tenant,
+            timeout: Duration::from_secs(5),
+        }
+    }
+
+    fn with_timeout(mut self, limit: Duration) -> Self {
+        if let Self::Postgres { timeout, .. } = &mut self {
+            *timeout = limit;
+        }
+        self
+    }
+
+    /// The same tenant of the same server, through another port.
+    fn through(mut self, port: u16) -> Self {
+        if let Self::Postgres { address, .. } = &mut self {
+            *address = server::through(address, port);
+        }
+        self
     }
 
     /// One store more, with the time of the system, or of a clock.
@@ -62,10 +92,15 @@ impl Database {
                 }
                 Store::of(open.await.unwrap())
             }
-            Self::Postgres { address, tenant } => {
+            Self::Postgres {
+                address,
+                tenant,
+                timeout,
+            } => {
                 let mut connect = PostgresStore::connect(address)
                     .with_schema("crashes")
-                    .with_tenant(tenant);
+                    .with_tenant(tenant)
+                    .with_timeout(*timeout);
                 if let Some(clock) = clock {
                     connect = connect.with_clock(clock);
                 }

@@ -34,14 +34,21 @@ pub fn address_of(user: &str, password: &str) -> String {
 
 /// The shared server through another port.
 pub fn address_through(port: u16) -> String {
-    let address = address();
+    through(&address(), port)
+}
+
+/// A server's address through another port.
+pub fn through(address: &str, port: u16) -> String {
     let (before, after) = address.split_once("@127.0.0.1:").unwrap();
     let (_, database) = after.split_once('/').unwrap();
     format!("{before}@127.0.0.1:{port}/{database}")
 }
 
 pub fn port() -> u16 {
-    let address = address();
+    port_of(&address())
+}
+
+pub fn port_of(address: &str) -> u16 {
     let (_, after) = address.split_once("@127.0.0.1:").unwrap();
     after.split('/').next().unwrap().parse().unwrap()
 }

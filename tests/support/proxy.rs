@@ -37,7 +37,10 @@ impl Proxy {
                 if *state.borrow() == Network::Cut {
                     continue;
                 }
-                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                // A server that is down closes as it would without us.
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
+                    continue;
+                };
                 let ((from_client, to_client), (from_server, to_server)) =
                     (client.into_split(), server.into_split());
                 tokio::spawn(pump(from_client, to_server, state.clone()));
