@@ -31,8 +31,8 @@ async fn race(writers: Vec<impl Writer>) -> Vec<(u64, u64)> {
     for round in 0..setting("CRASH_ROUNDS", 60) {
         let start = Arc::new(Barrier::new(writers.len()));
         let mut racing = JoinSet::new();
-        for writer in writers.iter().cloned() {
-            let start = start.clone();
+        for writer in &writers {
+            let (writer, start) = (Arc::clone(writer), Arc::clone(&start));
             racing.spawn(async move {
                 start.wait().await;
                 writer.take(round).await;
