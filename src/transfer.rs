@@ -239,17 +239,8 @@ impl Archive {
             events: 0,
         };
         for key in &self.keys {
-            let event = KeyEvent::Created(key.id.clone());
-            let mut written = ledger.apply(Operation::Record { event }, actor).await;
-            for operation in told(key) {
-                if let Ok(events) = &mut written {
-                    match ledger.apply(operation, actor).await {
-                        Ok(more) => events.extend(more),
-                        Err(error) => written = Err(error),
-                    }
-                }
-            }
-            imported.events += progress.made(written)?.len();
+            let events = introduce(key, ledger, actor).await;
+            imported.events += progress.made(events)?;
         }
         for operation in operations {
             let written = ledger.apply(operation.clone(), actor).await;
@@ -364,6 +355,25 @@ async fn is_there(keys: &dyn KeyStore, key: &KeyRecord) -> Result<bool, Transfer
         }
     }
     Ok(false)
+}
+
+/// Makes a key known to a ledger, and answers how many events that wrote.
+async fn introduce(
+    key: &KeyRecord,
+    ledger: &dyn LicenseLedger,
+    actor: &Actor,
+) -> Result<usize, BackendError> {
+    let event = KeyEvent::Created(key.id.clone());
+    let mut operations = vec![Operation::Record { event }];
+    // Every other key is as a ledger takes it to be that was told nothing.
+    if !key.enabled || key.expires_at.is_some() || key.revoked_at.is_some() {
+        operations.extend(told(key));
+    }
+    let mut events = 0;
+    for operation in operations {
+        events += ledger.apply(operation, actor).await?.len();
+    }
+    Ok(events)
 }
 
 /// Whether a stored key is the one that is meant; it may have been used since.
