@@ -63,9 +63,11 @@ usage: migrate FROM TO             moves everything, into an empty place
        migrate import FILE TO      reads what an export wrote, into an empty place, or adds what
                                    another system had
 
-FILE is - for standard output and input. FROM and TO are places, as for the hub: this build knows
-{FORMS}. Into memory: an import only checks. Stop what uses the places
-meanwhile. PGPASSWORD sets PostgreSQL's password and shows it to nobody."
+FILE is - for standard output and input. FROM and TO are places as for the hub; this build knows
+{FORMS}.
+
+Stop what uses the places meanwhile. An import into memory: only checks the file. PGPASSWORD sets
+PostgreSQL's password: what stands on the command line is shown to everyone who lists processes."
     )
 }
 

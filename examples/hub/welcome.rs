@@ -13,11 +13,9 @@ pub(crate) fn text(address: SocketAddr, database: &Database, keys: &[FirstKey]) 
         String::new(),
     ];
     lines.push(match keys {
-        [] => {
-            "Keys are those of the first start, which showed their texts. Whoever lost them starts \
-               with HUB_ADMIN_KEY or --admin-key, or anew with another --database."
-                .into()
-        }
+        [] => "The keys are those of the first start, which showed their texts. Lost them? Start with an\n\
+               administrator's key of yours in HUB_ADMIN_KEY, or anew with another --database."
+            .into(),
         _ => "Keys; their texts are shown this once:".into(),
     });
     for FirstKey { key, text, .. } in keys {
