@@ -481,8 +481,8 @@ BEGIN
                 license,
                 case
                     when is_emptied then used
-                    when is_resized and resized_seats is not null
-                        then greatest(used - resized_seats, 0)
+                    when is_resized and used > resized_seats
+                        then used - resized_seats + (select count(*) from everyone)
                     else 0
                 end as reserved,
                 operations + 2 * (select count(*) from everyone) + case

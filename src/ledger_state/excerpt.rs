@@ -32,7 +32,7 @@ use crate::{
 /// 4. of the places with a seat, from the end where evictions begin: all where the license ends
 ///    until `now`, where `resized` ends it until then or until the clock, and of those in `licenses`
 ///    (or of all with `all_licenses`) where `emptied` is set; of that in `resized` otherwise as many
-///    as are beyond its new seats,
+///    as are beyond its new seats and as there are full holders, if there are any beyond,
 /// 5. of the places that wait, in order: as many as there are `operations` and twice as many as
 ///    there are full holders; of that in `resized` as many more as its new seats exceed those taken
 ///    (none count as taken where all of its seats are read); with `all_licenses` of each as many
@@ -236,8 +236,9 @@ impl Reach {
         Moves {
             reserved: match resized.and_then(|row| row.seats) {
                 _ if emptied => used,
-                Some(seats) => used.saturating_sub(seats.into()),
-                None => 0,
+                // Some of the oldest may be full holders', whose seats go to others before.
+                Some(seats) if used > u64::from(seats) => used - u64::from(seats) + full as u64,
+                Some(_) | None => 0,
             },
             waiting: more.saturating_add((self.operations + 2 * full) as u64),
         }

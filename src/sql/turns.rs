@@ -52,13 +52,14 @@ impl Turns {
     ) -> Result<Vec<LicenseEvent>, BackendError> {
         let (answer, wait) = oneshot::channel();
         let operation = (operation, actor.clone());
-        let gone = |_| BackendError::unavailable("the runtime in which the store was opened ended");
-        self.0
-            .send(Asked { operation, answer })
-            .await
-            .map_err(|_| gone(()))?;
-        wait.await.map_err(|_| gone(()))?
+        let sent = self.0.send(Asked { operation, answer }).await;
+        sent.map_err(|_| gone())?;
+        wait.await.map_err(|_| gone())?
     }
+}
+
+fn gone() -> BackendError {
+    BackendError::unavailable("the runtime in which the store was opened ended")
 }
 
 async fn work(mut asked: mpsc::Receiver<Asked>, ledger: impl Transactions) {
