@@ -95,6 +95,8 @@ mod change;
 pub(crate) mod excerpt;
 mod from_log;
 mod index;
+#[cfg(feature = "postgres")]
+pub(crate) mod remembered;
 mod replay;
 mod settle;
 

@@ -56,8 +56,10 @@ mod follow;
 mod keys;
 mod ledger;
 mod migrate;
+mod notify;
 mod open;
 mod schema;
+mod write;
 
 use std::{convert::Infallible, fmt, io, sync::Arc, time::Duration};
 
@@ -67,20 +69,20 @@ use sqlx::{
     postgres::{PgArguments, PgRow},
     query::Query,
 };
-use tokio::{
-    sync::{oneshot, watch},
-    time,
-};
+use tokio::{sync::oneshot, time};
 
 use crate::{
     clock::Clock,
     error::BackendError,
     license_ledger::Eviction,
-    sql::{Told, Turns},
+    sql::{ToldOfBoth, Turns},
 };
 
-use keys::Statements;
+use follow::Followed;
+use notify::Outbox;
 pub use open::ConnectPostgres;
+use schema::Schema;
+use write::Memory;
 
 /// A [`KeyStore`](crate::KeyStore) and [`LicenseLedger`](crate::LicenseLedger) in PostgreSQL: see
 /// the [module](self).
@@ -89,24 +91,34 @@ pub use open::ConnectPostgres;
 #[derive(Clone)]
 pub struct PostgresStore(Arc<Shared>);
 
+/// What is one tenant's.
 struct Shared {
+    server: Arc<Server>,
+    tenant: String,
+    told: Arc<ToldOfBoth>,
+    turns: Turns,
+    memory: Memory,
+}
+
+/// What the stores of all tenants in one schema have in common.
+struct Server {
     pool: PgPool,
     timeout: Duration,
-    tenant: String,
-    statements: Statements,
-    ledger_statements: ledger::Statements,
-    keys: Arc<Told>,
-    ledger: Arc<Told>,
-    latest: watch::Sender<u64>,
-    turns: Turns,
+    schema: Schema,
+    place: String,
+    keys: keys::Statements,
+    ledger: ledger::Statements,
     eviction: Eviction,
+    clock: Arc<dyn Clock>,
     /// Nothing: the server's own time is the ledger's.
     time: Option<Arc<dyn Clock>>,
+    followed: Followed,
+    outbox: Arc<Outbox>,
     /// Dropped with the last handle, which ends the follower.
     _following: oneshot::Sender<Infallible>,
 }
 
-impl Shared {
+impl Server {
     /// Reads.
     async fn fetch(&self, query: PgQuery<'_>) -> Result<Vec<PgRow>, BackendError> {
         self.send(query).await.map_err(BackendError::unavailable)

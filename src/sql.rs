@@ -20,15 +20,15 @@ mod turns;
 
 pub(crate) use key_row::{bind_key, key_columns, read_key};
 pub(crate) use ledger::{
-    EventRow, LineRows, OverviewRow, RESTORED_AT_ONCE, first_unknown, from_json, reach_of_modules,
-    standings_of,
+    EventRow, HolderColumns, LineRows, OverviewRow, RESTORED_AT_ONCE, ReadExcerpt, at_most,
+    from_json, holder_state,
 };
 #[cfg(feature = "sqlite")]
 pub(crate) use ledger::{json_unless_empty, to_json};
 pub use open_error::{OpenError, OpenErrorKind};
 #[cfg(feature = "sqlite")]
 pub(crate) use told::KEPT_CHANGES;
-pub(crate) use told::{KeyChange, Told, tell_latest};
+pub(crate) use told::{KeyChange, ToldLog, ToldOfBoth};
 pub(crate) use turns::{Transactions, Turns};
 
 /// An outage with its cause.

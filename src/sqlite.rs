@@ -62,12 +62,11 @@ mod tables;
 use std::{fmt, path::Path, sync::Arc};
 
 use sqlx::SqlitePool;
-use tokio::sync::watch;
 
 use crate::{
     clock::Clock,
     license_ledger::Eviction,
-    sql::{Told, Turns},
+    sql::{ToldOfBoth, Turns},
 };
 
 pub use open::{Durability, OpenSqlite};
@@ -88,9 +87,7 @@ struct Shared {
     readers: SqlitePool,
     /// One connection: whoever has it begins with [`Shared::write`].
     writer: SqlitePool,
-    keys: Told,
-    ledger: Told,
-    latest: watch::Sender<u64>,
+    told: ToldOfBoth,
     turns: Turns,
     eviction: Eviction,
     clock: Arc<dyn Clock>,

@@ -11,8 +11,6 @@ CREATE TABLE tower_schema (
 -- events, `key_seq` the changes of keys.
 CREATE TABLE tower_tenant (
     tenant text COLLATE "C" PRIMARY KEY,
-    -- The notifications of this tenant's changes.
-    channel text COLLATE "C" NOT NULL,
     -- Starts at the first instant there is.
     clock bigint NOT NULL DEFAULT -377705023201000000,
     seq bigint NOT NULL DEFAULT 0,
@@ -75,22 +73,20 @@ BEGIN
     END IF;
 END $$;
 
--- Numbers a change and tells who listens.
+-- Numbers a change.
 CREATE FUNCTION tower_key_changed(of_tenant text, of_key text, was_added boolean) RETURNS bigint
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     number bigint;
-    notified text;
 BEGIN
     UPDATE tower_tenant t SET key_seq = t.key_seq + 1 WHERE t.tenant = of_tenant
-    RETURNING t.key_seq, t.channel INTO number, notified;
+    RETURNING t.key_seq INTO number;
     INSERT INTO tower_key_change (tenant, seq, key, added)
     VALUES (of_tenant, number, of_key, was_added);
     -- Who is more than 4,096 changes behind reads none of them.
     IF number % 1024 = 0 THEN
         DELETE FROM tower_key_change c WHERE c.tenant = of_tenant AND c.seq <= number - 4096;
     END IF;
-    PERFORM pg_notify(notified, '');
     RETURN number;
 END $$;
 
@@ -284,47 +280,54 @@ CREATE TABLE tower_event (
     PRIMARY KEY (tenant, seq)
 );
 
--- Writes what operations changed, if nobody else has written since the excerpt was read, and answers
--- whether that was so. Each statement sees what was committed before it began: the first one takes
+-- Writes what operations changed, if nobody else has written since the excerpt was read and none of
+-- the strangers is a known holder, and answers with the server's time; with nothing where that was
+-- not so. Each statement sees what was committed before it began: the first one takes
 -- the tenant's lock, so all that follow see the ledger as nobody else can change it.
-CREATE FUNCTION tower_write(whose text, expected bigint, delta jsonb, log jsonb)
-RETURNS boolean LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-DECLARE
-    notified text;
+CREATE FUNCTION tower_write(
+    whose text, expected bigint, strangers text[], delta jsonb, log jsonb
+) RETURNS bigint
+LANGUAGE plpgsql SET search_path FROM CURRENT
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 BEGIN
+    -- Read before the lock is taken: who comes to be known in between raises `ops`.
+    IF cardinality(strangers) > 0 AND EXISTS (
+        SELECT FROM tower_holder WHERE tenant = whose AND holder = ANY (strangers)
+    ) THEN
+        RETURN NULL;
+    END IF;
     UPDATE tower_tenant
     SET clock = (delta ->> 'clock')::bigint,
         seq = (delta ->> 'seq')::bigint,
         limited_edition = (delta ->> 'limited_edition')::boolean,
         ops = ops + 1
-    WHERE tenant = whose AND ops = expected
-    RETURNING channel INTO notified;
+    WHERE tenant = whose AND ops = expected;
     IF NOT FOUND THEN
-        RETURN false;
+        RETURN NULL;
     END IF;
-    IF delta -> 'holders_gone' <> '[]' THEN
+    IF delta ? 'holders_gone' THEN
         DELETE FROM tower_holder
         WHERE tenant = whose
         AND holder IN (SELECT jsonb_array_elements_text(delta -> 'holders_gone'));
     END IF;
-    IF delta -> 'assignments_gone' <> '[]' THEN
+    IF delta ? 'assignments_gone' THEN
         DELETE FROM tower_assignment
         WHERE tenant = whose AND (holder, module) IN (
             SELECT gone ->> 0, gone ->> 1 FROM jsonb_array_elements(delta -> 'assignments_gone') gone
         );
     END IF;
-    IF delta -> 'places_gone' <> '[]' THEN
+    IF delta ? 'places_gone' THEN
         DELETE FROM tower_place
         WHERE tenant = whose AND (license, holder) IN (
             SELECT gone ->> 0, gone ->> 1 FROM jsonb_array_elements(delta -> 'places_gone') gone
         );
     END IF;
-    IF delta -> 'licenses_gone' <> '[]' THEN
+    IF delta ? 'licenses_gone' THEN
         DELETE FROM tower_license
         WHERE tenant = whose
         AND license IN (SELECT jsonb_array_elements_text(delta -> 'licenses_gone'));
     END IF;
-    IF delta -> 'holders' <> '[]' THEN
+    IF delta ? 'holders' THEN
         INSERT INTO tower_holder
         SELECT whose, holder, enabled, active_until, revoked
         FROM jsonb_to_recordset(delta -> 'holders')
@@ -334,20 +337,20 @@ BEGIN
             active_until = excluded.active_until,
             revoked = excluded.revoked;
     END IF;
-    IF delta -> 'assignments' <> '[]' THEN
+    IF delta ? 'assignments' THEN
         INSERT INTO tower_assignment
         SELECT whose, holder, module, seq, at
         FROM jsonb_to_recordset(delta -> 'assignments')
             AS row (holder text, module text, seq bigint, at bigint)
         ON CONFLICT (tenant, holder, module) DO UPDATE SET seq = excluded.seq, at = excluded.at;
     END IF;
-    IF delta -> 'modules' <> '[]' THEN
+    IF delta ? 'modules' THEN
         INSERT INTO tower_module
         SELECT whose, module, license
         FROM jsonb_to_recordset(delta -> 'modules') AS row (module text, license text)
         ON CONFLICT (tenant, module) DO UPDATE SET license = excluded.license;
     END IF;
-    IF delta -> 'licenses' <> '[]' THEN
+    IF delta ? 'licenses' THEN
         INSERT INTO tower_license
         SELECT whose, license, seats, valid_until
         FROM jsonb_to_recordset(delta -> 'licenses')
@@ -356,7 +359,7 @@ BEGIN
             seats = excluded.seats,
             valid_until = excluded.valid_until;
     END IF;
-    IF delta -> 'places' <> '[]' THEN
+    IF delta ? 'places' THEN
         INSERT INTO tower_place
         SELECT whose, license, holder, seq, at, seat, seat_at
         FROM jsonb_to_recordset(delta -> 'places') AS row (
@@ -372,200 +375,177 @@ BEGIN
         INSERT INTO tower_event
         SELECT whose, seq, at, actor, event
         FROM jsonb_to_recordset(log) AS row (seq bigint, at bigint, actor text, event text);
-        PERFORM pg_notify(notified, '');
     END IF;
-    RETURN true;
-END
-$$;
+    RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
+END $$;
 
 -- Reads an excerpt of the ledger without its lock, as one JSON object: `Reach` (`asked`) says what,
--- `Excerpt` how. What it reads is little, and found by indexes: the planner, who knows neither the
--- parameters nor how many rows they mean, would rather read whole tables, and compile that.
+-- `Excerpt` how; nothing where the tenant is gone. All of it is read as of one moment. Each statement
+-- finds little, by an index: the planner, who does not know the parameters, would else read tables.
 CREATE FUNCTION tower_excerpt(asked jsonb, whose text, newest_first boolean) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT
-SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off AS $$
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
 DECLARE
-    answer text;
+    own tower_tenant;
+    operations bigint := asked ->> 'operations';
+    instant bigint;
+    users_of text := asked ->> 'users_of';
+    all_licenses boolean := asked ->> 'all_licenses';
+    resized text := asked #>> '{resized,license}';
+    resized_seats bigint := asked #>> '{resized,seats}';
+    resized_end bigint := asked #>> '{resized,valid_until}';
+    full_holders text[] := ARRAY(SELECT jsonb_array_elements_text(asked -> 'holders'));
+    named text[] := ARRAY(SELECT jsonb_array_elements_text(asked -> 'modules'));
+    given text[] := ARRAY(SELECT jsonb_array_elements_text(asked -> 'licenses'));
+    needed text[] := given;
+    linked text[];
+    in_line text COLLATE "C";
+    known tower_license;
+    is_known boolean;
+    taken bigint;
+    is_emptied boolean;
+    more_seats bigint;
+    reserved bigint;
+    waiting bigint;
+    others text[] := '{}';
+    assignment_rows json;
+    module_rows json;
+    license_rows jsonb := '[]';
+    used_rows jsonb := '[]';
+    place_rows jsonb := '[]';
+    line_rows jsonb;
 BEGIN
-    with
-        own as materialized (
-            select clock, seq, limited_edition, ops from tower_tenant where tenant = whose
-        ),
-        instant as materialized (
-            select case when (asked ->> 'operations')::bigint > 0 then coalesce(
-                (asked ->> 'now')::bigint,
-                (extract(epoch from clock_timestamp()) * 1000000)::bigint
-            ) end as now
-        ),
-        reach as materialized (
-            select
-                now,
-                greatest(clock, now) as latest,
-                (asked ->> 'operations')::bigint as operations,
-                asked ->> 'users_of' as users_of,
-                (asked ->> 'all_licenses')::boolean as all_licenses,
-                (asked ->> 'emptied')::boolean as emptied,
-                asked #>> '{resized,license}' as resized,
-                (asked #>> '{resized,seats}')::bigint as resized_seats,
-                (asked #>> '{resized,valid_until}')::bigint as resized_end
-            from own, instant
-        ),
-        everyone as materialized (
-            select jsonb_array_elements_text(asked -> 'holders') collate "C" as holder
-            union
-            select holder from tower_holder
-            where tenant = whose and not revoked
-                and active_until > (select clock from own)
-                and active_until <= (select now from reach)
-            union
-            select holder from tower_assignment
-            where tenant = whose and module = (select users_of from reach)
-        ),
-        assigned as materialized (
-            select holder, module, known.seq, at
-            from everyone join tower_assignment as known using (holder)
-            where tenant = whose
-        ),
-        named as (
-            select jsonb_array_elements_text(asked -> 'modules') collate "C" as module
-            union
-            select users_of from reach where users_of is not null
-            union
-            select module from assigned
-        ),
-        mapped as materialized (
-            select module, license from named join tower_module using (module)
-            where tenant = whose
-        ),
-        needed as (
-            select jsonb_array_elements_text(asked -> 'licenses') collate "C" as license
-            union
-            select license from mapped where license is not null
-            union
-            select license from tower_license
-            where tenant = whose
-                and valid_until > (select clock from own)
-                and valid_until <= (select now from reach)
-            union
-            select license from tower_license, reach where tenant = whose and all_licenses
-        ),
-        counted as materialized (
-            select
-                needed.license,
-                known.license is not null as is_known,
-                known.seats,
-                known.valid_until,
-                (
-                    select count(*) from tower_place as place
-                    where place.tenant = whose and place.license = needed.license and seat is not null
-                ) as used
-            from needed left join tower_license as known on known.tenant = whose
-                and known.license = needed.license
-        ),
-        judged as (
-            select
-                counted.*,
-                operations,
-                resized_seats,
-                counted.license = resized as is_resized,
-                is_known and all_licenses as is_refilled,
-                coalesce(valid_until <= latest, false)
-                    or coalesce(counted.license = resized and resized_end <= latest, false)
-                    or emptied and (all_licenses or asked -> 'licenses' ? counted.license) as is_emptied
-            from counted, reach
-            where operations > 0
-        ),
-        moves as materialized (
-            select
-                license,
-                case
-                    when is_emptied then used
-                    when is_resized and used > resized_seats
-                        then used - resized_seats + (select count(*) from everyone)
-                    else 0
-                end as reserved,
-                operations + 2 * (select count(*) from everyone) + case
-                    when is_resized and resized_seats is null then 1000000000000
-                    when is_resized
-                        then greatest(resized_seats - case when is_emptied then 0 else used end, 0)
-                    when is_refilled and seats is null then 1000000000000
-                    when is_refilled then greatest(seats - case when is_emptied then 0 else used end, 0)
-                    else 0
-                end as waiting
-            from judged
-        ),
-        places as materialized (
-            select license, holder, place.seq, at, seat, seat_at
-            from everyone join tower_place as place using (holder)
-            where tenant = whose
-            union
-            select line.license, holder, line.seq, at, seat, seat_at from moves, lateral (
-                select * from tower_place as place
-                where not newest_first and place.tenant = whose and place.license = moves.license
-                and seat is not null
-                order by seat limit moves.reserved
-            ) as line
-            union
-            select line.license, holder, line.seq, at, seat, seat_at from moves, lateral (
-                select * from tower_place as place
-                where newest_first and place.tenant = whose and place.license = moves.license
-                and seat is not null
-                order by seat desc limit moves.reserved
-            ) as line
-            union
-            select line.license, holder, line.seq, at, seat, seat_at from moves, lateral (
-                select * from tower_place as place
-                where place.tenant = whose and place.license = moves.license and seat is null
-                order by place.seq limit moves.waiting
-            ) as line
+    SELECT * INTO own FROM tower_tenant t WHERE t.tenant = whose;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF operations > 0 THEN
+        instant := coalesce(
+            (asked ->> 'now')::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+        );
+    END IF;
+
+    IF instant > own.clock THEN
+        full_holders := full_holders || ARRAY(
+            SELECT h.holder FROM tower_holder h
+            WHERE h.tenant = whose AND NOT h.revoked
+                AND h.active_until > own.clock AND h.active_until <= instant
+        );
+        needed := needed || ARRAY(
+            SELECT l.license FROM tower_license l
+            WHERE l.tenant = whose AND l.valid_until > own.clock AND l.valid_until <= instant
+        );
+    END IF;
+    IF users_of IS NOT NULL THEN
+        named := named || users_of;
+        full_holders := full_holders || ARRAY(
+            SELECT a.holder FROM tower_assignment a WHERE a.tenant = whose AND a.module = users_of
+        );
+    END IF;
+    IF all_licenses THEN
+        needed := needed || ARRAY(SELECT l.license FROM tower_license l WHERE l.tenant = whose);
+    END IF;
+    full_holders := ARRAY(SELECT DISTINCT unnest(full_holders));
+
+    SELECT coalesce(json_agg(a), '[]'), array_agg(a.module) INTO assignment_rows, linked FROM (
+        SELECT holder, module, seq, at FROM tower_assignment
+        WHERE tenant = whose AND holder = ANY (full_holders)
+    ) AS a;
+    named := named || linked;
+    SELECT coalesce(json_agg(m), '[]'), array_agg(m.license) INTO module_rows, linked FROM (
+        SELECT module, license FROM tower_module WHERE tenant = whose AND module = ANY (named)
+    ) AS m;
+    needed := needed || linked;
+    SELECT coalesce(jsonb_agg(p), '[]') INTO place_rows FROM (
+        SELECT license, holder, seq, at, seat, seat_at FROM tower_place
+        WHERE tenant = whose AND holder = ANY (full_holders)
+    ) AS p;
+
+    FOR in_line IN SELECT DISTINCT n FROM unnest(needed) AS n WHERE n IS NOT NULL LOOP
+        SELECT * INTO known FROM tower_license l WHERE l.tenant = whose AND l.license = in_line;
+        is_known := FOUND;
+        IF is_known THEN
+            license_rows := license_rows || jsonb_build_object(
+                'license', in_line, 'seats', known.seats, 'valid_until', known.valid_until
+            );
+        END IF;
+        SELECT count(*) INTO taken FROM tower_place p
+        WHERE p.tenant = whose AND p.license = in_line AND p.seat IS NOT NULL;
+        used_rows := used_rows || jsonb_build_array(jsonb_build_array(in_line, taken));
+        CONTINUE WHEN operations = 0;
+
+        is_emptied := coalesce(known.valid_until <= greatest(own.clock, instant), false)
+            OR coalesce(in_line = resized AND resized_end <= greatest(own.clock, instant), false)
+            OR (asked ->> 'emptied')::boolean AND (all_licenses OR in_line = ANY (given));
+        reserved := CASE
+            WHEN is_emptied THEN taken
+            -- Some of the oldest may be full holders', whose seats go to others before.
+            WHEN in_line = resized AND taken > resized_seats
+                THEN taken - resized_seats + cardinality(full_holders)
+            ELSE 0
+        END;
+        more_seats := CASE
+            WHEN in_line = resized THEN resized_seats
+            WHEN all_licenses AND is_known THEN known.seats
+            ELSE 0
+        END - CASE WHEN is_emptied THEN 0 ELSE taken END;
+        waiting := operations + 2 * cardinality(full_holders)
+            + greatest(coalesce(more_seats, 1000000000000), 0);
+        WITH line AS MATERIALIZED (
+            (SELECT license, holder, seq, at, seat, seat_at FROM tower_place
+             WHERE NOT newest_first AND tenant = whose AND license = in_line AND seat IS NOT NULL
+             ORDER BY seat LIMIT reserved)
+            UNION ALL
+            (SELECT license, holder, seq, at, seat, seat_at FROM tower_place
+             WHERE newest_first AND tenant = whose AND license = in_line AND seat IS NOT NULL
+             ORDER BY seat DESC LIMIT reserved)
+            UNION ALL
+            (SELECT license, holder, seq, at, seat, seat_at FROM tower_place
+             WHERE tenant = whose AND license = in_line AND seat IS NULL
+             ORDER BY seq LIMIT waiting)
         )
-    select json_build_object(
-        'now', (select now from instant),
-        'clock', clock,
-        'seq', seq,
-        'limited_edition', limited_edition,
-        'ops', ops,
+        SELECT jsonb_agg(line), array_agg(line.holder) INTO line_rows, linked FROM line;
+        IF linked IS NOT NULL THEN
+            place_rows := place_rows || line_rows;
+            others := others || linked;
+        END IF;
+    END LOOP;
+
+    RETURN json_build_object(
+        'now', instant,
+        'clock', own.clock,
+        'seq', own.seq,
+        'limited_edition', own.limited_edition,
+        'ops', own.ops,
+        'next_end', (
+            SELECT min(ending) FROM (
+                (SELECT active_until AS ending FROM tower_holder
+                 WHERE operations > 0 AND tenant = whose AND NOT revoked
+                     AND active_until > greatest(own.clock, instant)
+                 ORDER BY active_until LIMIT 1)
+                UNION ALL
+                (SELECT valid_until AS ending FROM tower_license
+                 WHERE operations > 0 AND tenant = whose
+                     AND valid_until > greatest(own.clock, instant)
+                 ORDER BY valid_until LIMIT 1)
+            ) AS ends
+        ),
         'holders', (
-            select coalesce(json_agg(json_build_object(
-                'holder', holder, 'enabled', enabled,
-                'active_until', active_until, 'revoked', revoked
-            )), '[]') from everyone join tower_holder using (holder) where tenant = whose
+            SELECT coalesce(json_agg(h), '[]') FROM (
+                SELECT holder, enabled, active_until, revoked FROM tower_holder
+                WHERE tenant = whose AND holder = ANY (full_holders)
+            ) AS h
         ),
         'others', (
-            select coalesce(json_agg(json_build_object(
-                'holder', holder, 'enabled', enabled,
-                'active_until', active_until, 'revoked', revoked
-            )), '[]')
-            from (select holder from places except select holder from everyone) as other
-            join tower_holder using (holder)
-            where tenant = whose
+            SELECT coalesce(json_agg(h), '[]') FROM (
+                SELECT holder, enabled, active_until, revoked FROM tower_holder
+                WHERE tenant = whose AND holder = ANY (others)
+            ) AS h
         ),
-        'assignments', (
-            select coalesce(json_agg(json_build_object(
-                'holder', holder, 'module', module, 'seq', seq, 'at', at
-            )), '[]') from assigned
-        ),
-        'modules', (
-            select coalesce(json_agg(json_build_object('module', module, 'license', license)), '[]')
-            from mapped
-        ),
-        'licenses', (
-            select coalesce(json_agg(json_build_object(
-                'license', license, 'seats', seats, 'valid_until', valid_until
-            )), '[]') from counted where is_known
-        ),
-        'used', (
-            select coalesce(json_agg(json_build_array(license, used)), '[]') from counted
-        ),
-        'places', (
-            select coalesce(json_agg(json_build_object(
-                'license', license, 'holder', holder, 'seq', seq, 'at', at,
-                'seat', seat, 'seat_at', seat_at
-            )), '[]') from places
-        )
-    )::text
-    into answer
-    from own;
-    RETURN answer;
+        'assignments', assignment_rows,
+        'modules', module_rows,
+        'licenses', license_rows,
+        'used', used_rows,
+        'places', place_rows
+    )::text;
 END $$;

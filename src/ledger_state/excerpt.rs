@@ -65,6 +65,10 @@ pub(crate) struct Excerpt {
     pub(crate) limited_edition: bool,
     /// Grows with every writing.
     pub(crate) ops: u64,
+    /// The first end after the later of clock and `now`, of a holder or a license, in microseconds:
+    /// for those who remember what they read.
+    #[serde(default)]
+    pub(crate) next_end: Option<i64>,
     /// The full holders.
     pub(crate) holders: Vec<HolderRow>,
     /// Those who only stand in a line.
@@ -74,6 +78,7 @@ pub(crate) struct Excerpt {
     pub(crate) licenses: Vec<LicenseRow>,
     /// How many seats are taken of each license, known or not.
     pub(crate) used: Vec<(LicenseId, u64)>,
+    /// A full holder's may be here twice: as its own and as one of a line.
     pub(crate) places: Vec<PlaceRow>,
 }
 
@@ -125,20 +130,39 @@ pub(crate) struct PlaceRow {
 }
 
 /// What operations changed: rows to write, by their keys, and keys of rows that are gone.
+/// Kinds of which there are none are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Delta {
     pub(crate) clock: i64,
     pub(crate) seq: u64,
     pub(crate) limited_edition: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) holders: Vec<HolderRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) holders_gone: Vec<Holder>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) assignments: Vec<AssignmentRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) assignments_gone: Vec<(Holder, Module)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) modules: Vec<ModuleRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) licenses: Vec<LicenseRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) licenses_gone: Vec<LicenseId>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) places: Vec<PlaceRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) places_gone: Vec<(LicenseId, Holder)>,
+}
+
+/// What operations did to an excerpt.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// Those of each operation.
+    pub(crate) events: Vec<Vec<LicenseEvent>>,
+    pub(crate) delta: Delta,
+    pub(crate) after: LedgerState,
 }
 
 impl Reach {
@@ -262,14 +286,18 @@ impl Excerpt {
         &self,
         eviction: Eviction,
         operations: impl IntoIterator<Item = (&'a Operation, &'a Actor, Timestamp)>,
-    ) -> (Vec<Vec<LicenseEvent>>, Delta) {
+    ) -> Applied {
         let before = self.state(eviction);
         let mut after = before.clone();
         let events = operations
             .into_iter()
             .map(|(operation, actor, now)| after.apply(operation, actor, now))
             .collect();
-        (events, Delta::between(&before, &after))
+        Applied {
+            events,
+            delta: Delta::between(&before, &after),
+            after,
+        }
     }
 
     /// When operations take place of which all that is here was read.
@@ -333,6 +361,15 @@ impl Excerpt {
         for row in &self.places {
             let at = Timestamp::from_unix_micros(row.at);
             let assignment = Assignment { seq: row.seq, at };
+            let entry = state.holders.get_or_insert(&row.holder);
+            if entry.places.contains_key(&row.license) {
+                continue;
+            }
+            let place = Place {
+                assignment,
+                seat: row.seat,
+            };
+            entry.places.insert(row.license.clone(), place);
             let line = state.lines.entry(row.license.clone()).or_default();
             match row.seat {
                 Some(seat) => {
@@ -342,19 +379,13 @@ impl Excerpt {
                 }
                 None => line.waiting.insert(row.seq, (row.holder.clone(), at)),
             }
-            let place = Place {
-                assignment,
-                seat: row.seat,
-            };
-            let entry = state.holders.get_or_insert(&row.holder);
-            entry.places.insert(row.license.clone(), place);
         }
         state
     }
 }
 
 impl HolderRow {
-    fn of(holder: &Holder, entry: &HolderEntry) -> Self {
+    pub(super) fn of(holder: &Holder, entry: &HolderEntry) -> Self {
         Self {
             holder: holder.clone(),
             enabled: entry.enabled,
@@ -374,10 +405,41 @@ impl HolderRow {
 }
 
 impl AssignmentRow {
+    pub(super) fn of(holder: &Holder, module: &Module, assignment: Assignment) -> Self {
+        Self {
+            holder: holder.clone(),
+            module: module.clone(),
+            seq: assignment.seq,
+            at: assignment.at.unix_micros(),
+        }
+    }
+
     fn assignment(&self) -> Assignment {
         Assignment {
             seq: self.seq,
             at: Timestamp::from_unix_micros(self.at),
+        }
+    }
+}
+
+impl PlaceRow {
+    pub(super) fn of(
+        holder: &Holder,
+        license: &LicenseId,
+        place: Place,
+        state: &LedgerState,
+    ) -> Self {
+        let reserved = place.seat.and_then(|seat| {
+            let line = state.lines.get(license)?;
+            line.reserved.get(&seat)
+        });
+        Self {
+            license: license.clone(),
+            holder: holder.clone(),
+            seq: place.assignment.seq,
+            at: place.assignment.at.unix_micros(),
+            seat: place.seat,
+            seat_at: reserved.map(|(_, since)| since.unix_micros()),
         }
     }
 }
@@ -472,12 +534,8 @@ impl Delta {
 
     fn compare_assignments(&mut self, holder: &Holder, before: &HolderEntry, after: &HolderEntry) {
         for (module, assignment) in changed(&before.assigned, &after.assigned) {
-            self.assignments.push(AssignmentRow {
-                holder: holder.clone(),
-                module: module.clone(),
-                seq: assignment.seq,
-                at: assignment.at.unix_micros(),
-            });
+            let row = AssignmentRow::of(holder, module, *assignment);
+            self.assignments.push(row);
         }
         let modules = gone(&before.assigned, &after.assigned);
         self.assignments_gone
@@ -492,18 +550,8 @@ impl Delta {
         state: &LedgerState,
     ) {
         for (license, place) in changed(&before.places, &after.places) {
-            let reserved = place.seat.and_then(|seat| {
-                let line = state.lines.get(license)?;
-                line.reserved.get(&seat)
-            });
-            self.places.push(PlaceRow {
-                license: license.clone(),
-                holder: holder.clone(),
-                seq: place.assignment.seq,
-                at: place.assignment.at.unix_micros(),
-                seat: place.seat,
-                seat_at: reserved.map(|(_, since)| since.unix_micros()),
-            });
+            let row = PlaceRow::of(holder, license, *place, state);
+            self.places.push(row);
         }
         let licenses = gone(&before.places, &after.places);
         self.places_gone

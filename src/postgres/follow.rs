@@ -1,47 +1,107 @@
 //! What other processes change, told to this one.
 
-use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    io,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
 
-use futures_util::future::select;
+use futures_util::future::{Either, select};
 use sqlx::{
     Row,
-    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgRow},
 };
 use tokio::{
-    sync::{oneshot, watch},
-    time,
+    sync::oneshot,
+    time::{self, Instant},
 };
 
 use super::{
     in_time,
     ledger::event,
+    notify::{Channel, News, Of, Outbox},
     schema::{Schema, Statement},
 };
 use crate::{
     clock::Clock,
     error::BackendError,
     observe,
-    sql::{KeyChange, Told, tell_latest},
+    sql::{KeyChange, ToldOfBoth},
 };
 
-/// Reads what is new after each notification, and at the latest after each interval.
+/// The tenants whose stores are open in this process.
+#[derive(Clone, Default)]
+pub(super) struct Followed(Arc<Mutex<BTreeMap<String, Weak<ToldOfBoth>>>>);
+
+type Tenants = Vec<(String, Arc<ToldOfBoth>)>;
+
+impl Followed {
+    /// Follows a tenant too, until what is told of it is dropped. `fresh` is what nobody has read
+    /// anything by yet; another handle's is taken instead where there is one.
+    pub(super) fn add(&self, tenant: &str, fresh: ToldOfBoth) -> Arc<ToldOfBoth> {
+        let mut tenants = self.tenants();
+        tenants.retain(|_, told| told.strong_count() > 0);
+        if let Some(told) = tenants.get(tenant).and_then(Weak::upgrade) {
+            return told;
+        }
+        let told = Arc::new(fresh);
+        tenants.insert(tenant.to_owned(), Arc::downgrade(&told));
+        told
+    }
+
+    fn tenants(&self) -> MutexGuard<'_, BTreeMap<String, Weak<ToldOfBoth>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> Tenants {
+        let open = |(tenant, told): (&String, &Weak<_>)| Some((tenant.clone(), told.upgrade()?));
+        self.tenants().iter().filter_map(open).collect()
+    }
+
+    /// Those of which the notifications say something that has not been told yet.
+    fn behind(&self, notifications: &BTreeSet<String>) -> Tenants {
+        let behind = |notification: &String| {
+            let news = News::parse(notification)?;
+            let told = self.tenants().get(news.tenant)?.upgrade()?;
+            let known = match news.of {
+                Of::Keys => told.keys.number(),
+                Of::Ledger => told.ledger.number(),
+            };
+            // What this process has committed itself is told already.
+            (known < news.number).then(|| (news.tenant.to_owned(), told))
+        };
+        notifications.iter().filter_map(behind).collect()
+    }
+}
+
+/// Reads what is new after each notification, and at the latest after each interval; and notifies the
+/// others of what is new here.
 ///
 /// It has a connection of its own: a pool that is busy holds up no word of a revocation.
 pub(super) struct Follower {
     pub(super) options: PgConnectOptions,
-    pub(super) channel: String,
-    pub(super) tenant: String,
+    pub(super) channel: Channel,
+    pub(super) outbox: Arc<Outbox>,
     pub(super) statements: Statements,
-    pub(super) keys: Arc<Told>,
-    pub(super) ledger: Arc<Told>,
-    pub(super) latest: watch::Sender<u64>,
+    pub(super) followed: Followed,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) every: Duration,
     pub(super) timeout: Duration,
 }
 
+enum Next {
+    Poll,
+    /// The outbox.
+    Send,
+    /// What these notifications tell.
+    Read(BTreeSet<String>),
+}
+
 pub(super) struct Statements {
-    position: Statement,
+    positions: Statement,
     key_changes: Statement,
     events: Statement,
 }
@@ -49,8 +109,8 @@ pub(super) struct Statements {
 impl Statements {
     pub(super) fn new(schema: &Schema) -> Self {
         Self {
-            position: Statement::new(format!(
-                "SELECT key_seq, seq FROM {schema}.tower_tenant WHERE tenant = $1"
+            positions: Statement::new(format!(
+                "SELECT tenant, key_seq, seq FROM {schema}.tower_tenant WHERE tenant = ANY ($1)"
             )),
             key_changes: Statement::new(format!(
                 "SELECT seq, key, added FROM {schema}.tower_key_change \
@@ -88,18 +148,49 @@ impl Follower {
     async fn follow_until_lost(&self, pause: &mut Duration) -> Result<Infallible, sqlx::Error> {
         let mut listener = in_time(self.timeout, self.listen()).await?;
         loop {
-            in_time(self.timeout, self.catch_up(&mut listener)).await?;
+            let next = Instant::now() + self.every;
+            in_time(
+                self.timeout,
+                self.catch_up(&mut listener, self.followed.all()),
+            )
+            .await?;
             *pause = SHORTEST_PAUSE;
-            match time::timeout(self.every, listener.try_recv()).await {
-                Err(_elapsed) => {}
-                Ok(Ok(Some(_))) => {
-                    // One reading answers all that came during the last one.
-                    while listener.next_buffered().is_some() {}
+            loop {
+                let sent = self.outbox.send(&self.channel, &mut listener);
+                in_time(self.timeout, sent).await?;
+                match self.next(&mut listener, next).await? {
+                    Next::Poll => break,
+                    Next::Send => {}
+                    Next::Read(notifications) => {
+                        let behind = self.followed.behind(&notifications);
+                        if !behind.is_empty() {
+                            in_time(self.timeout, self.catch_up(&mut listener, behind)).await?;
+                        }
+                    }
                 }
-                Ok(Ok(None)) => return Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
-                Ok(Err(error)) => return Err(error),
             }
         }
+    }
+
+    /// Waits for what is to be done next, until the next poll.
+    async fn next(&self, listener: &mut PgListener, poll: Instant) -> Result<Next, sqlx::Error> {
+        let first = {
+            let (received, filled) = (pin!(listener.try_recv()), pin!(self.outbox.filled()));
+            match time::timeout_at(poll, select(received, filled)).await {
+                Err(_elapsed) => return Ok(Next::Poll),
+                Ok(Either::Right(_)) => return Ok(Next::Send),
+                Ok(Either::Left((received, _))) => received?,
+            }
+        };
+        let Some(first) = first else {
+            return Err(io::Error::from(io::ErrorKind::ConnectionReset).into());
+        };
+        // One reading answers all that are there.
+        let mut notifications = BTreeSet::from([first.payload().to_owned()]);
+        while let Some(next) = listener.next_buffered() {
+            notifications.insert(next.payload().to_owned());
+        }
+        Ok(Next::Read(notifications))
     }
 
     /// Listens first: what is committed before the first reading is read by it, what is committed
@@ -112,68 +203,60 @@ impl Follower {
         let mut listener = PgListener::connect_with(&pool).await?;
         // A lost connection is for `follow` to open again: a reading has to come after it.
         listener.eager_reconnect(false);
-        match listener.listen(&self.channel).await {
-            // A standby server has no notifications: there the poll is all.
-            Ok(()) | Err(sqlx::Error::Database(_)) => Ok(listener),
-            Err(error) => Err(error),
-        }
+        self.channel.listen(&mut listener).await?;
+        Ok(listener)
     }
 
-    /// Tells what is new, of the keys and of the ledger, and then that all is told.
-    async fn catch_up(&self, listener: &mut PgListener) -> Result<(), sqlx::Error> {
+    /// Tells what is new, of the keys and of the ledgers, and then that all is told.
+    async fn catch_up(
+        &self,
+        listener: &mut PgListener,
+        tenants: Tenants,
+    ) -> Result<(), sqlx::Error> {
         let began = self.clock.now().monotonic;
-        let (before, events_before) = (self.keys.number(), self.ledger.number());
-        let row = self
-            .statements
-            .position
-            .query()
-            .bind(&self.tenant)
-            .fetch_one(&mut *listener)
-            .await?;
-        let latest = row.try_get::<i64, _>(0)?.cast_unsigned();
-        if self.keys.must_read(before, latest) {
-            let rows = self
-                .statements
-                .key_changes
-                .query()
-                .bind(&self.tenant)
-                .bind(before.cast_signed())
-                .bind(latest.cast_signed())
-                .fetch_all(&mut *listener)
-                .await?;
-            let rows: Result<Vec<_>, sqlx::Error> = rows
-                .iter()
-                .map(|row| {
-                    Ok(KeyChange {
-                        number: row.try_get::<i64, _>(0)?.cast_unsigned(),
-                        key: row.try_get::<String, _>(1)?,
-                        added: row.try_get(2)?,
-                    })
-                })
-                .collect();
-            self.keys.tell_read(before, latest, &rows?);
+        // Before the reading: what this process commits meanwhile must not seem to be undone.
+        let before = |(tenant, told): (String, Arc<ToldOfBoth>)| {
+            let numbers = (told.keys.number(), told.ledger.number());
+            (tenant, (told, numbers))
+        };
+        let tenants: BTreeMap<_, _> = tenants.into_iter().map(before).collect();
+        let names: Vec<_> = tenants.keys().map(String::as_str).collect();
+        let positions = self.statements.positions.query().bind(names);
+        for row in positions.fetch_all(&mut *listener).await? {
+            let tenant: &str = row.try_get(0)?;
+            let Some((told, (key_number, number))) = tenants.get(tenant) else {
+                continue;
+            };
+            let latest = row.try_get::<i64, _>(1)?.cast_unsigned();
+            if told.keys.must_read(*key_number, latest) {
+                let rows = self.statements.key_changes.query().bind(tenant);
+                let rows = rows.bind(key_number.cast_signed());
+                let rows = rows.bind(latest.cast_signed()).fetch_all(&mut *listener);
+                let rows: Result<Vec<_>, _> = rows.await?.iter().map(key_change).collect();
+                told.keys.tell_read(*key_number, latest, &rows?);
+            }
+            let latest = row.try_get::<i64, _>(2)?.cast_unsigned();
+            if told.ledger.must_read(*number, latest) {
+                let rows = self.statements.events.query().bind(tenant);
+                let rows = rows.bind(number.cast_signed());
+                let rows = rows.bind(latest.cast_signed()).fetch_all(&mut *listener);
+                // An entry that cannot be read means what everything means.
+                let events: Result<Vec<_>, _> = rows.await?.iter().map(event).collect();
+                let events = events.unwrap_or_default();
+                told.ledger.tell_read(*number, latest, &events);
+            }
+            told.heard(began);
         }
-        let latest = row.try_get::<i64, _>(1)?.cast_unsigned();
-        if self.ledger.must_read(events_before, latest) {
-            let rows = self
-                .statements
-                .events
-                .query()
-                .bind(&self.tenant)
-                .bind(events_before.cast_signed())
-                .bind(latest.cast_signed())
-                .fetch_all(&mut *listener)
-                .await?;
-            // An entry that cannot be read means what everything means.
-            let events: Result<Vec<_>, _> = rows.iter().map(event).collect();
-            let events = events.unwrap_or_default();
-            self.ledger.tell_read(events_before, latest, &events);
-        }
-        tell_latest(&self.latest, latest);
-        self.keys.changes().heard(began);
-        self.ledger.changes().heard(began);
         Ok(())
     }
+}
+
+fn key_change(row: &PgRow) -> Result<KeyChange<String>, sqlx::Error> {
+    Ok(KeyChange {
+        number: row.try_get::<i64, _>(0)?.cast_unsigned(),
+        key: row.try_get(1)?,
+        added: row.try_get(2)?,
+    })
 }
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);

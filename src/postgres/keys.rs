@@ -5,6 +5,7 @@ use sqlx::{Row, postgres::PgRow};
 
 use super::{
     PostgresStore, Shared,
+    notify::Of,
     schema::{Schema, Statement},
 };
 use crate::{
@@ -63,7 +64,8 @@ impl Statements {
 impl Shared {
     fn tell_own(&self, number: i64, key: &KeyId, added: bool) {
         let number = number.cast_unsigned();
-        self.keys.tell_own(&KeyChange { number, key, added });
+        self.told.keys.tell_own(&KeyChange { number, key, added });
+        self.server.outbox.put(Of::Keys, &self.tenant, number);
     }
 }
 
@@ -72,36 +74,50 @@ impl KeyStore for PostgresStore {
     async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, BackendError> {
         let query = self
             .0
-            .statements
+            .server
+            .keys
             .find
             .query()
             .bind(&self.0.tenant)
             .bind(digest.as_bytes().as_slice());
-        self.0.fetch(query).await?.first().map(record).transpose()
+        self.0
+            .server
+            .fetch(query)
+            .await?
+            .first()
+            .map(record)
+            .transpose()
     }
 
     async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, BackendError> {
         let query = self
             .0
-            .statements
+            .server
+            .keys
             .get
             .query()
             .bind(&self.0.tenant)
             .bind(id.as_str());
-        self.0.fetch(query).await?.first().map(record).transpose()
+        self.0
+            .server
+            .fetch(query)
+            .await?
+            .first()
+            .map(record)
+            .transpose()
     }
 
     async fn insert(&self, record: KeyRecord) -> Result<(), BackendError> {
-        let query = self.0.statements.insert.query().bind(&self.0.tenant);
-        let row = self.0.change(bind_key(query, &record)).await?;
+        let query = self.0.server.keys.insert.query().bind(&self.0.tenant);
+        let row = self.0.server.change(bind_key(query, &record)).await?;
         let number = done(&row)?.try_get("number").map_err(unavailable)?;
         self.0.tell_own(number, &record.id, true);
         Ok(())
     }
 
     async fn update(&self, mut record: KeyRecord) -> Result<KeyRecord, BackendError> {
-        let query = self.0.statements.update.query().bind(&self.0.tenant);
-        let row = self.0.change(bind_key(query, &record)).await?;
+        let query = self.0.server.keys.update.query().bind(&self.0.tenant);
+        let row = self.0.server.change(bind_key(query, &record)).await?;
         let row = done(&row)?;
         let number = row.try_get("number").map_err(unavailable)?;
         let added = row.try_get("added").map_err(unavailable)?;
@@ -115,12 +131,13 @@ impl KeyStore for PostgresStore {
     async fn delete(&self, id: &KeyId) -> Result<bool, BackendError> {
         let query = self
             .0
-            .statements
+            .server
+            .keys
             .delete
             .query()
             .bind(&self.0.tenant)
             .bind(id.as_str());
-        let row = self.0.change(query).await?;
+        let row = self.0.server.change(query).await?;
         let number: Option<i64> = row.try_get("number").map_err(unavailable)?;
         if let Some(number) = number {
             self.0.tell_own(number, id, false);
@@ -136,7 +153,8 @@ impl KeyStore for PostgresStore {
         }
         let query = self
             .0
-            .statements
+            .server
+            .keys
             .list
             .query()
             .bind(&self.0.tenant)
@@ -144,7 +162,13 @@ impl KeyStore for PostgresStore {
             .bind(query.after.as_ref().map_or("", KeyId::as_str))
             .bind(text.to_ascii_lowercase())
             .bind(i64::try_from(query.limit).unwrap_or(i64::MAX));
-        self.0.fetch(query).await?.iter().map(record).collect()
+        self.0
+            .server
+            .fetch(query)
+            .await?
+            .iter()
+            .map(record)
+            .collect()
     }
 
     async fn record_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), BackendError> {
@@ -152,17 +176,18 @@ impl KeyStore for PostgresStore {
         let instants: Vec<_> = uses.iter().map(|(_, at)| at.unix_micros()).collect();
         let query = self
             .0
-            .statements
+            .server
+            .keys
             .used
             .query()
             .bind(&self.0.tenant)
             .bind(keys)
             .bind(instants);
-        self.0.change(query).await.map(drop)
+        self.0.server.change(query).await.map(drop)
     }
 
     fn changes(&self) -> Option<&Changes> {
-        Some(self.0.keys.changes())
+        Some(self.0.told.keys.changes())
     }
 }
 

@@ -1,39 +1,31 @@
 //! The license ledger.
 
-use std::{sync::Weak, time::Duration};
-
 use async_trait::async_trait;
-use sqlx::{Connection, PgConnection, Postgres, Row, Transaction, postgres::PgRow, types::Json};
+use sqlx::{FromRow, Row, postgres::PgRow};
 use tokio::sync::watch;
 
 use super::{
-    Lease, PgQuery, PostgresStore, Shared,
+    PostgresStore,
     schema::{Schema, Statement},
-    write_failed,
 };
 use crate::{
     changes::Changes,
-    clock::Timestamp,
     error::BackendError,
-    ledger_state::{
-        LedgerState,
-        excerpt::{Delta, Excerpt, Reach},
-    },
+    ledger_state::excerpt::{Excerpt, Reach},
     license_ledger::{
-        Actor, Eviction, Holder, HolderState, LicenseEvent, LicenseId, LicenseLedger, Line, Module,
+        Actor, Holder, HolderState, LicenseEvent, LicenseId, LicenseLedger, Line, Module,
         Operation, Overview, Standings,
     },
     sql::{
-        EventRow, LineRows, OverviewRow, RESTORED_AT_ONCE, Transactions, first_unknown, from_json,
-        reach_of_modules, standings_of, tell_latest, unavailable,
+        EventRow, HolderColumns, LineRows, OverviewRow, ReadExcerpt, at_most, from_json,
+        holder_state, unavailable,
     },
-    transfer::{LedgerCopy, RestoreLedger},
 };
 
 pub(super) struct Statements {
-    excerpt: Statement,
-    lock: Statement,
-    write: Statement,
+    pub(super) excerpt: Statement,
+    pub(super) lock: Statement,
+    pub(super) write: Statement,
     overview: Statement,
     line: Statement,
     holders: Statement,
@@ -46,7 +38,7 @@ impl Statements {
         Self {
             excerpt: text("SELECT {schema}.tower_excerpt($1, $2, $3)"),
             lock: text("SELECT {schema}.tower_lock($1)"),
-            write: text("SELECT {schema}.tower_write($1, $2, $3, $4)"),
+            write: text("SELECT {schema}.tower_write($1, $2, $3, $4, $5)"),
             overview: text(OVERVIEW),
             line: text(LINE),
             holders: text(
@@ -113,36 +105,33 @@ impl LicenseLedger for PostgresStore {
     }
 
     async fn standings(&self, holder: &Holder, _: &[Module]) -> Result<Standings, BackendError> {
-        let excerpt = self.0.excerpt(&Reach::about([holder.clone()])).await?;
-        let mut standings = standings_of(&excerpt, [holder]).into_iter();
-        standings.next().ok_or_else(|| unavailable("no answer"))
+        let mut standings = ReadExcerpt::standings_of(self, &[holder]).await?;
+        standings.pop().ok_or_else(|| unavailable("no answer"))
     }
 
     async fn standings_of(
         &self,
         asked: &[(Holder, &[Module])],
     ) -> Result<Vec<Standings>, BackendError> {
-        let holders = || asked.iter().map(|(holder, _)| holder);
-        let excerpt = self.0.excerpt(&Reach::about(holders().cloned())).await?;
-        Ok(standings_of(&excerpt, holders()))
+        let holders: Vec<_> = asked.iter().map(|(holder, _)| holder).collect();
+        ReadExcerpt::standings_of(self, &holders).await
     }
 
     async fn first_unknown(&self, modules: &[Module]) -> Result<Option<Module>, BackendError> {
-        let excerpt = self.0.excerpt(&reach_of_modules(modules)).await?;
-        Ok(first_unknown(&excerpt, modules))
+        ReadExcerpt::first_unknown(self, modules).await
     }
 
     async fn overview(&self) -> Result<Overview, BackendError> {
-        let query = self.0.ledger_statements.overview.query();
-        let rows = self.0.fetch(query.bind(&self.0.tenant)).await?;
+        let query = self.0.server.ledger.overview.query();
+        let rows = self.0.server.fetch(query.bind(&self.0.tenant)).await?;
         let row = rows.first().ok_or_else(|| unavailable(GONE))?;
         json::<OverviewRow>(row).map(Overview::from)
     }
 
     async fn line(&self, license: &LicenseId, limit: usize) -> Result<Option<Line>, BackendError> {
-        let query = self.0.ledger_statements.line.query().bind(&self.0.tenant);
+        let query = self.0.server.ledger.line.query().bind(&self.0.tenant);
         let query = query.bind(license.as_str()).bind(at_most(limit));
-        let rows = self.0.fetch(query).await?;
+        let rows = self.0.server.fetch(query).await?;
         let line = rows.first().map(json::<LineRows>).transpose()?;
         Ok(line.map(Line::from))
     }
@@ -152,249 +141,48 @@ impl LicenseLedger for PostgresStore {
         after: Option<&Holder>,
         limit: usize,
     ) -> Result<Vec<HolderState>, BackendError> {
-        let query = self.0.ledger_statements.holders.query();
+        let query = self.0.server.ledger.holders.query();
         // No name is empty.
         let query = query
             .bind(&self.0.tenant)
             .bind(after.map_or("", Holder::as_str))
             .bind(at_most(limit));
-        let rows = self.0.fetch(query).await?;
+        let rows = self.0.server.fetch(query).await?;
         rows.iter().map(holder).collect()
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<LicenseEvent>, BackendError> {
-        let query = self.0.ledger_statements.events.query();
+        let query = self.0.server.ledger.events.query();
         let query = query
             .bind(&self.0.tenant)
             .bind(i64::try_from(after).unwrap_or(i64::MAX))
             .bind(at_most(limit));
-        let rows = self.0.fetch(query).await?;
+        let rows = self.0.server.fetch(query).await?;
         rows.iter().map(event).collect()
     }
 
     fn latest(&self) -> watch::Receiver<u64> {
-        self.0.latest.subscribe()
+        self.0.told.ledger.latest()
     }
 
     fn changes(&self) -> &Changes {
-        self.0.ledger.changes()
+        self.0.told.ledger.changes()
     }
 }
 
-impl Shared {
+#[async_trait]
+impl ReadExcerpt for PostgresStore {
     async fn excerpt(&self, reach: &Reach) -> Result<Excerpt, BackendError> {
-        let newest_first = self.eviction == Eviction::NewestFirst;
-        let query = self.ledger_statements.excerpt.query();
-        let query = query
-            .bind(Json(reach))
-            .bind(&self.tenant)
-            .bind(newest_first);
-        let rows = self.fetch(query).await?;
-        json(rows.first().ok_or_else(|| unavailable(GONE))?)
+        self.0.excerpt(reach).await
     }
 }
 
-/// Applies operations as long as the store is open.
-pub(super) struct Writer(pub(super) Weak<Shared>);
-
-#[async_trait]
-impl Transactions for Writer {
-    async fn apply_all(
-        &self,
-        operations: &[(Operation, Actor)],
-    ) -> Result<Vec<Vec<LicenseEvent>>, BackendError> {
-        let Some(shared) = self.0.upgrade() else {
-            return Err(unavailable("the store was closed"));
-        };
-        let events = shared.apply_all(operations).await?;
-        for event in events.iter().flatten() {
-            shared.ledger.tell_own(event);
-        }
-        if let Some(last) = events.iter().flatten().last() {
-            tell_latest(&shared.latest, last.seq);
-        }
-        Ok(events)
-    }
-}
-
-impl Shared {
-    async fn apply_all(
-        &self,
-        operations: &[(Operation, Actor)],
-    ) -> Result<Vec<Vec<LicenseEvent>>, BackendError> {
-        let now = self.time.as_ref().map(|clock| clock.now().wall);
-        let reach = Reach::of(operations.iter().map(|(operation, _)| operation), now);
-        // One question and one call where nobody else writes in between: nothing is locked while
-        // this process thinks.
-        for _ in 0..UNLOCKED {
-            let excerpt = self.excerpt(&reach).await?;
-            let (events, delta) = self.apply_to(&excerpt, operations);
-            let written = self.change(self.write(&excerpt, &delta, events.iter().flatten()));
-            let written = written.await?;
-            if written.try_get(0).map_err(unavailable)? {
-                return Ok(events);
-            }
-        }
-        self.apply_locked(operations, &reach).await
-    }
-
-    fn apply_to(
-        &self,
-        excerpt: &Excerpt,
-        operations: &[(Operation, Actor)],
-    ) -> (Vec<Vec<LicenseEvent>>, Delta) {
-        let now = excerpt.instant();
-        let each = operations
-            .iter()
-            .map(|(operation, actor)| (operation, actor, now));
-        excerpt.apply(self.eviction, each)
-    }
-
-    fn write<'e>(
-        &self,
-        excerpt: &Excerpt,
-        delta: &Delta,
-        events: impl IntoIterator<Item = &'e LicenseEvent>,
-    ) -> PgQuery<'_> {
-        let log: Vec<_> = events.into_iter().map(EventRow::of).collect();
-        let query = self.ledger_statements.write.query();
-        query
-            .bind(&self.tenant)
-            .bind(excerpt.ops.cast_signed())
-            .bind(Json(delta))
-            .bind(Json(log))
-    }
-
-    /// Takes the tenant's lock first, so that nobody can come in between.
-    async fn apply_locked(
-        &self,
-        operations: &[(Operation, Actor)],
-        reach: &Reach,
-    ) -> Result<Vec<Vec<LicenseEvent>>, BackendError> {
-        let work = async {
-            let connection = self.pool.acquire().await.map_err(write_failed)?;
-            let mut lease = Lease::new(connection);
-            let events = self
-                .apply_on(&mut lease.connection, operations, reach)
-                .await?;
-            lease.answered = true;
-            Ok(events)
-        };
-        let limited = tokio::time::timeout(self.timeout, work);
-        limited.await.map_err(unavailable)?
-    }
-
-    async fn apply_on(
-        &self,
-        connection: &mut PgConnection,
-        operations: &[(Operation, Actor)],
-        reach: &Reach,
-    ) -> Result<Vec<Vec<LicenseEvent>>, BackendError> {
-        let (mut transaction, excerpt) = self.begin_locked(connection, reach).await?;
-        let (events, delta) = self.apply_to(&excerpt, operations);
-        let write = self.write(&excerpt, &delta, events.iter().flatten());
-        self.write_locked(&mut transaction, write).await?;
-        transaction.commit().await.map_err(write_failed)?;
-        Ok(events)
-    }
-
-    /// Begins a transaction in which nobody else writes, and reads.
-    async fn begin_locked<'c>(
-        &self,
-        connection: &'c mut PgConnection,
-        reach: &Reach,
-    ) -> Result<(Transaction<'c, Postgres>, Excerpt), BackendError> {
-        let begun = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED");
-        let mut transaction = begun.await.map_err(write_failed)?;
-        let lock = self.ledger_statements.lock.query().bind(&self.tenant);
-        lock.execute(&mut *transaction)
-            .await
-            .map_err(write_failed)?;
-        let newest_first = self.eviction == Eviction::NewestFirst;
-        let query = self.ledger_statements.excerpt.query();
-        let query = query
-            .bind(Json(reach))
-            .bind(&self.tenant)
-            .bind(newest_first);
-        let row = query.fetch_one(&mut *transaction).await;
-        let excerpt = json(&row.map_err(write_failed)?)?;
-        Ok((transaction, excerpt))
-    }
-
-    async fn write_locked(
-        &self,
-        transaction: &mut PgConnection,
-        write: PgQuery<'_>,
-    ) -> Result<(), BackendError> {
-        let written = write.fetch_one(transaction).await.map_err(write_failed)?;
-        match written.try_get(0).map_err(unavailable)? {
-            true => Ok(()),
-            false => Err(unavailable("somebody wrote past the lock")),
-        }
-    }
-
-    /// Writes a whole ledger, and answers with its log; nothing where there are events already.
-    async fn restore(&self, copy: &LedgerCopy) -> Result<Option<Vec<LicenseEvent>>, BackendError> {
-        let now = self.time.as_ref().map(|clock| clock.now().wall);
-        let reach = Reach::of([&Operation::Tick], now);
-        let connection = self.pool.acquire().await.map_err(write_failed)?;
-        let mut lease = Lease::new(connection);
-        let (mut transaction, mut excerpt) =
-            self.begin_locked(&mut lease.connection, &reach).await?;
-        let restored = if excerpt.seq > 0 {
-            None
-        } else {
-            let clock = Timestamp::from_unix_micros(excerpt.clock);
-            let (state, events) = copy.at(excerpt.instant().max(clock), self.eviction);
-            let delta = Delta::between(&LedgerState::new(self.eviction), &state);
-            for (delta, events) in delta.pieces(&events, RESTORED_AT_ONCE) {
-                let write = self.write(&excerpt, &delta, events);
-                self.write_locked(&mut transaction, write).await?;
-                excerpt.ops += 1;
-            }
-            Some(events)
-        };
-        transaction.commit().await.map_err(write_failed)?;
-        lease.answered = true;
-        Ok(restored)
-    }
-}
-
-#[async_trait]
-impl RestoreLedger for PostgresStore {
-    async fn restore(&self, copy: &LedgerCopy) -> Result<bool, BackendError> {
-        let shared = &self.0;
-        let limited = tokio::time::timeout(RESTORING, shared.restore(copy));
-        let Some(events) = limited.await.map_err(unavailable)?? else {
-            return Ok(false);
-        };
-        let latest = events.len() as u64;
-        shared.ledger.tell_read(0, latest, &events);
-        tell_latest(&shared.latest, latest);
-        Ok(true)
-    }
-}
-
-fn json<T: serde::de::DeserializeOwned>(row: &PgRow) -> Result<T, BackendError> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(row: &PgRow) -> Result<T, BackendError> {
     from_json(row.try_get(0).map_err(unavailable)?)
 }
 
 fn holder(row: &PgRow) -> Result<HolderState, BackendError> {
-    let read = || {
-        Ok::<_, sqlx::Error>((
-            row.try_get::<String, _>(0)?,
-            row.try_get::<bool, _>(1)?,
-            row.try_get::<Option<i64>, _>(2)?,
-            row.try_get::<bool, _>(3)?,
-        ))
-    };
-    let (holder, enabled, active_until, revoked) = read().map_err(unavailable)?;
-    Ok(HolderState::new(
-        Holder::new(holder).map_err(unavailable)?,
-        enabled && !revoked,
-        active_until.map(Timestamp::from_unix_micros),
-        revoked,
-    ))
+    holder_state(HolderColumns::from_row(row).map_err(unavailable)?)
 }
 
 /// An entry of the log: `seq, at, actor, event`.
@@ -412,12 +200,4 @@ pub(super) fn event(row: &PgRow) -> Result<LicenseEvent, BackendError> {
     read().map_err(unavailable)?.event()
 }
 
-fn at_most(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-const GONE: &str = "the tenant is gone";
-/// So often others may come in between before this process takes the lock and keeps it.
-const UNLOCKED: usize = 3;
-/// A whole ledger is written in many statements, each of which has to be done within the timeout.
-const RESTORING: Duration = Duration::from_secs(600);
+pub(super) const GONE: &str = "the tenant is gone";

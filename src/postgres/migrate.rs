@@ -12,8 +12,6 @@ const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 /// What is known of a tenant when its store is opened.
 pub(super) struct Tenant {
-    /// Where its changes are notified.
-    pub(super) channel: String,
     /// How many changes of keys there were.
     pub(super) key_seq: u64,
     /// How many events of the ledger.
@@ -45,13 +43,10 @@ pub(super) async fn prepare(
     if let Some(tenant) = read_tenant(connection, schema, tenant).await? {
         return Ok(tenant);
     }
-    let insert = format!(
-        "INSERT INTO {schema}.tower_tenant (tenant, channel) \
-         VALUES ($1, 'tower_api_key_' || md5($2 || chr(10) || $1)) ON CONFLICT DO NOTHING"
-    );
+    let insert =
+        format!("INSERT INTO {schema}.tower_tenant (tenant) VALUES ($1) ON CONFLICT DO NOTHING");
     sqlx::query(AssertSqlSafe(insert))
         .bind(tenant)
-        .bind(schema.name())
         .execute(&mut *connection)
         .await?;
     let tenant = read_tenant(connection, schema, tenant).await?;
@@ -134,17 +129,15 @@ async fn read_tenant(
     schema: &Schema,
     tenant: &str,
 ) -> Result<Option<Tenant>, sqlx::Error> {
-    let select =
-        format!("SELECT channel, key_seq, seq FROM {schema}.tower_tenant WHERE tenant = $1");
+    let select = format!("SELECT key_seq, seq FROM {schema}.tower_tenant WHERE tenant = $1");
     let row = sqlx::query(AssertSqlSafe(select))
         .bind(tenant)
         .fetch_optional(&mut *connection)
         .await?;
     let read = row.map(|row| {
         Ok::<_, sqlx::Error>(Tenant {
-            channel: row.try_get(0)?,
-            key_seq: row.try_get::<i64, _>(1)?.cast_unsigned(),
-            seq: row.try_get::<i64, _>(2)?.cast_unsigned(),
+            key_seq: row.try_get::<i64, _>(0)?.cast_unsigned(),
+            seq: row.try_get::<i64, _>(1)?.cast_unsigned(),
         })
     });
     read.transpose()

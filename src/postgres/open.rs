@@ -1,31 +1,32 @@
 //! Connecting, and what can be said before.
 
-use std::{future::IntoFuture, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::IntoFuture,
+    pin::Pin,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use sqlx::{
     ConnectOptions, Connection, Executor, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::{
-    sync::{oneshot, watch},
-    time,
-};
+use tokio::{sync::oneshot, time};
 
 use super::{
-    NOT_PERMITTED, PostgresStore, READ_ONLY, Shared, code, follow,
-    follow::Follower,
-    in_time,
-    keys::Statements,
-    ledger,
-    ledger::Writer,
+    Lease, NOT_PERMITTED, PostgresStore, READ_ONLY, Server, Shared, code,
+    follow::{self, Followed, Follower},
+    in_time, keys, ledger,
     migrate::{Problem, Tenant, prepare},
+    notify::{Channel, Outbox},
     schema::Schema,
+    write::Memory,
 };
 use crate::{
     clock::{Clock, SystemClock},
     license_ledger::Eviction,
     name::InvalidName,
-    sql::{OpenError, OpenErrorKind, Told, Turns},
+    sql::{OpenError, OpenErrorKind, ToldOfBoth, Turns},
 };
 
 impl PostgresStore {
@@ -42,14 +43,50 @@ impl PostgresStore {
     /// # }
     /// ```
     pub fn connect(url: impl Into<String>) -> ConnectPostgres {
-        ConnectPostgres::new(Server::Url(url.into()))
+        ConnectPostgres::new(Source::Url(url.into()))
     }
 
     /// Uses a pool of your own: settings may follow, then `.await`.
     ///
     /// One connection more, with the pool's options, follows changes.
     pub fn with_pool(pool: PgPool) -> ConnectPostgres {
-        ConnectPostgres::new(Server::Pool(pool))
+        ConnectPostgres::new(Source::Pool(pool))
+    }
+
+    /// The store of another tenant in the same schema, with the same settings: all share the pool
+    /// and the connection that follows changes.
+    ///
+    /// ```no_run
+    /// # async fn tenants() -> Result<(), tower_api_key::OpenError> {
+    /// use tower_api_key::PostgresStore;
+    ///
+    /// let url = "postgres://keys:secret@db.example.net/services";
+    /// let studio_7 = PostgresStore::connect(url).with_tenant("studio-7").await?;
+    /// let studio_8 = studio_7.tenant("studio-8").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] where the server cannot be reached, and where the tenant is new and cannot be
+    /// written.
+    pub async fn tenant(&self, name: impl Into<String>) -> Result<Self, OpenError> {
+        let server = &self.0.server;
+        let name = name.into();
+        check_tenant(&name).map_err(|error| {
+            OpenError::new(&server.place, OpenErrorKind::InvalidSetting).with_source(error)
+        })?;
+        let began = server.clock.now().monotonic;
+        let prepared = async {
+            let mut lease = Lease::new(server.pool.acquire().await?);
+            let tenant = prepare(&mut lease.connection, &server.schema, &name).await;
+            lease.answered = tenant.is_ok();
+            tenant
+        };
+        let prepared = in_time(server.timeout, prepared).await;
+        let tenant = prepared.map_err(|problem| open_error(&server.place, problem))?;
+        Ok(Arc::clone(server).store(name, tenant.told(began)))
     }
 }
 
@@ -64,7 +101,7 @@ impl PostgresStore {
 #[derive(Clone)]
 #[must_use = "connects when it is awaited"]
 pub struct ConnectPostgres {
-    server: Server,
+    source: Source,
     schema: String,
     tenant: String,
     timeout: Duration,
@@ -76,15 +113,15 @@ pub struct ConnectPostgres {
 }
 
 #[derive(Clone)]
-enum Server {
+enum Source {
     Url(String),
     Pool(PgPool),
 }
 
 impl ConnectPostgres {
-    fn new(server: Server) -> Self {
+    fn new(source: Source) -> Self {
         Self {
-            server,
+            source,
             schema: "tower_api_key".to_owned(),
             tenant: "default".to_owned(),
             timeout: Duration::from_secs(5),
@@ -182,8 +219,8 @@ impl ConnectPostgres {
         let failed = |problem| open_error(&place, problem);
         let began = self.clock.now().monotonic;
 
-        let (pool, tenant) = match &self.server {
-            Server::Pool(pool) => {
+        let (pool, tenant) = match &self.source {
+            Source::Pool(pool) => {
                 let prepared = async {
                     let mut connection = pool.acquire().await?;
                     prepare(&mut connection, &schema, &self.tenant).await
@@ -193,7 +230,7 @@ impl ConnectPostgres {
                     in_time(OPENING, prepared).await.map_err(failed)?,
                 )
             }
-            Server::Url(_) => {
+            Source::Url(_) => {
                 // Not through a pool, which would try a refused connection again until its time is
                 // over, and keep to itself why it was refused.
                 let connected = async { Ok(options.connect().await?) };
@@ -206,18 +243,16 @@ impl ConnectPostgres {
                 (self.pool(options.clone()), tenant)
             }
         };
-        let store = self.start(pool, options, &schema, tenant);
-        // What was changed before has never been read by anyone here, and need not be told.
-        store.0.keys.changes().heard(began);
-        store.0.ledger.changes().heard(began);
-        Ok(store)
+        let told = tenant.told(began);
+        let server = self.server(pool, options, schema, place);
+        Ok(server.store(self.tenant, told))
     }
 
     /// How to reach the server, and what to call it: without a password.
     fn options(&self) -> Result<(PgConnectOptions, String), OpenError> {
-        let options = match &self.server {
-            Server::Pool(pool) => (*pool.connect_options()).clone(),
-            Server::Url(url) => url.parse::<PgConnectOptions>().map_err(|error| {
+        let options = match &self.source {
+            Source::Pool(pool) => (*pool.connect_options()).clone(),
+            Source::Url(url) => url.parse::<PgConnectOptions>().map_err(|error| {
                 OpenError::new("the URL", OpenErrorKind::InvalidSetting).with_source(error)
             })?,
         };
@@ -260,45 +295,63 @@ impl ConnectPostgres {
             .connect_lazy_with(options)
     }
 
-    fn start(
-        self,
+    fn server(
+        &self,
         pool: PgPool,
         options: PgConnectOptions,
-        schema: &Schema,
-        tenant: Tenant,
-    ) -> PostgresStore {
-        let keys = Arc::new(Told::from(tenant.key_seq));
-        let ledger = Arc::new(Told::from(tenant.seq));
-        let latest = watch::Sender::new(tenant.seq);
+        schema: Schema,
+        place: String,
+    ) -> Arc<Server> {
+        let (followed, outbox) = (Followed::default(), Arc::<Outbox>::default());
         let (following, ended) = oneshot::channel();
         let follower = Follower {
             // It alone would log a statement each second.
             options: options.disable_statement_logging(),
-            channel: tenant.channel,
-            tenant: self.tenant.clone(),
-            statements: follow::Statements::new(schema),
-            keys: Arc::clone(&keys),
-            ledger: Arc::clone(&ledger),
-            latest: latest.clone(),
-            clock: self.clock,
+            channel: Channel::of(&schema),
+            outbox: Arc::clone(&outbox),
+            statements: follow::Statements::new(&schema),
+            followed: followed.clone(),
+            clock: Arc::clone(&self.clock),
             every: self.poll_interval,
             timeout: self.timeout,
         };
         follower.start(ended);
-        PostgresStore(Arc::new_cyclic(|shared| Shared {
+        Arc::new(Server {
             pool,
             timeout: self.timeout,
-            tenant: self.tenant,
-            statements: Statements::new(schema),
-            ledger_statements: ledger::Statements::new(schema),
-            keys,
-            ledger,
-            latest,
-            turns: Turns::begin(Writer(shared.clone())),
+            keys: keys::Statements::new(&schema),
+            ledger: ledger::Statements::new(&schema),
+            schema,
+            place,
             eviction: self.eviction,
-            time: self.time,
+            clock: Arc::clone(&self.clock),
+            time: self.time.clone(),
+            followed,
+            outbox,
             _following: following,
+        })
+    }
+}
+
+impl Server {
+    fn store(self: Arc<Self>, tenant: String, told: ToldOfBoth) -> PostgresStore {
+        let told = self.followed.add(&tenant, told);
+        PostgresStore(Arc::new_cyclic(|shared| Shared {
+            server: self,
+            tenant,
+            told,
+            turns: Turns::begin(Weak::clone(shared)),
+            memory: Memory::default(),
         }))
+    }
+}
+
+impl Tenant {
+    /// What was changed before has never been read by anyone here, and need not be told.
+    fn told(&self, began: Duration) -> ToldOfBoth {
+        let told = ToldOfBoth::from(self.key_seq, self.seq);
+        told.heard(began);
+        told
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -10,8 +11,8 @@ use crate::{
     error::BackendError,
     ledger_state::excerpt::{Excerpt, LicenseRow, ModuleRow, Reach},
     license_ledger::{
-        Actor, EventKind, Eviction, Holder, LicenseEvent, LicenseUse, Line, Module, Overview,
-        Standings,
+        Actor, EventKind, Eviction, Holder, HolderState, LicenseEvent, LicenseUse, Line, Module,
+        Overview, Standings,
     },
     sql::unavailable,
 };
@@ -74,30 +75,48 @@ impl EventRow {
     }
 }
 
-/// What an excerpt says of these holders.
-pub(crate) fn standings_of<'a>(
-    excerpt: &Excerpt,
-    holders: impl IntoIterator<Item = &'a Holder>,
-) -> Vec<Standings> {
-    // Which one goes first does not matter to who only reads.
-    let state = excerpt.state(Eviction::default());
-    let holders = holders.into_iter();
-    holders.map(|holder| state.standings(holder)).collect()
-}
+/// What reads excerpts of a ledger.
+#[async_trait]
+pub(crate) trait ReadExcerpt: Sync {
+    async fn excerpt(&self, reach: &Reach) -> Result<Excerpt, BackendError>;
 
-/// Which excerpt says whether these modules are known.
-pub(crate) fn reach_of_modules(modules: &[Module]) -> Reach {
-    Reach {
-        modules: modules.to_vec(),
-        ..Reach::default()
+    async fn standings_of(&self, holders: &[&Holder]) -> Result<Vec<Standings>, BackendError> {
+        let reach = Reach::about(holders.iter().copied().cloned());
+        let excerpt = self.excerpt(&reach).await?;
+        // Which one goes first does not matter to who only reads.
+        let state = excerpt.state(Eviction::default());
+        let standings = holders.iter().map(|holder| state.standings(holder));
+        Ok(standings.collect())
+    }
+
+    async fn first_unknown(&self, modules: &[Module]) -> Result<Option<Module>, BackendError> {
+        let reach = Reach {
+            modules: modules.to_vec(),
+            ..Reach::default()
+        };
+        let excerpt = self.excerpt(&reach).await?;
+        let known: BTreeSet<_> = excerpt.modules.iter().map(|row| &row.module).collect();
+        let mut modules = modules.iter();
+        Ok(modules.find(|module| !known.contains(module)).cloned())
     }
 }
 
-/// The first of these that an excerpt does not know.
-pub(crate) fn first_unknown(excerpt: &Excerpt, modules: &[Module]) -> Option<Module> {
-    let known: BTreeSet<_> = excerpt.modules.iter().map(|row| &row.module).collect();
-    let mut modules = modules.iter();
-    modules.find(|module| !known.contains(module)).cloned()
+/// A row of `tower_holder`: `holder, enabled, active_until, revoked`.
+pub(crate) type HolderColumns = (String, bool, Option<i64>, bool);
+
+pub(crate) fn holder_state(row: HolderColumns) -> Result<HolderState, BackendError> {
+    let (holder, enabled, active_until, revoked) = row;
+    Ok(HolderState::new(
+        Holder::new(holder).map_err(unavailable)?,
+        enabled && !revoked,
+        active_until.map(Timestamp::from_unix_micros),
+        revoked,
+    ))
+}
+
+/// The limit of a statement.
+pub(crate) fn at_most(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 /// An overview as one JSON object.

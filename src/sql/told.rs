@@ -1,6 +1,9 @@
 //! What this process has told of the changes that are numbered in the database.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
@@ -127,13 +130,88 @@ impl Told {
     }
 }
 
-/// Tells who follows a log how far it goes.
-pub(crate) fn tell_latest(told: &watch::Sender<u64>, latest: u64) {
-    told.send_if_modified(|known| {
-        let is_news = *known < latest;
-        *known = latest.max(*known);
-        is_news
-    });
+/// The same of a ledger's log, with how far it goes for those who follow it.
+#[derive(Debug)]
+pub(crate) struct ToldLog {
+    told: Told,
+    latest: watch::Sender<u64>,
+}
+
+impl ToldLog {
+    /// As [`Told::from`].
+    pub(crate) fn from(number: u64) -> Self {
+        Self {
+            told: Told::from(number),
+            latest: watch::Sender::new(number),
+        }
+    }
+
+    pub(crate) fn changes(&self) -> &Changes {
+        self.told.changes()
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.told.number()
+    }
+
+    pub(crate) fn latest(&self) -> watch::Receiver<u64> {
+        self.latest.subscribe()
+    }
+
+    /// Tells what this process has committed.
+    pub(crate) fn tell_own<'e>(&self, events: impl IntoIterator<Item = &'e LicenseEvent>) {
+        let tell = |event| self.told.tell_own(event);
+        let numbers = events.into_iter().inspect(|event| tell(*event));
+        if let Some(last) = numbers.map(Numbered::number).last() {
+            self.tell_latest(last);
+        }
+    }
+
+    /// As [`Told::must_read`].
+    pub(crate) fn must_read(&self, before: u64, latest: u64) -> bool {
+        let must_read = self.told.must_read(before, latest);
+        if !must_read {
+            self.tell_latest(latest);
+        }
+        must_read
+    }
+
+    /// As [`Told::tell_read`].
+    pub(crate) fn tell_read(&self, before: u64, latest: u64, events: &[LicenseEvent]) {
+        self.told.tell_read(before, latest, events);
+        self.tell_latest(latest);
+    }
+
+    fn tell_latest(&self, latest: u64) {
+        self.latest.send_if_modified(|known| {
+            let is_news = *known < latest;
+            *known = latest.max(*known);
+            is_news
+        });
+    }
+}
+
+/// What a store has told of its keys and of its ledger.
+#[derive(Debug)]
+pub(crate) struct ToldOfBoth {
+    pub(crate) keys: Told,
+    pub(crate) ledger: ToldLog,
+}
+
+impl ToldOfBoth {
+    /// As [`Told::from`].
+    pub(crate) fn from(key_seq: u64, seq: u64) -> Self {
+        Self {
+            keys: Told::from(key_seq),
+            ledger: ToldLog::from(seq),
+        }
+    }
+
+    /// All that was committed before this monotonic time has been told.
+    pub(crate) fn heard(&self, began: Duration) {
+        self.keys.changes().heard(began);
+        self.ledger.changes().heard(began);
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,13 @@
 //! Operations on a ledger in a database: one transaction after the other, and whoever waits
 //! meanwhile goes together in the next one.
 
-use std::{collections::VecDeque, error::Error, fmt, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    collections::VecDeque,
+    error::Error,
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Weak},
+};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -11,11 +17,14 @@ use crate::{
     error::BackendError,
     ledger_state::excerpt::is_of_one_holder,
     license_ledger::{Actor, LicenseEvent, Operation},
+    sql::ToldLog,
 };
 
 /// What applies operations to the tables.
 #[async_trait]
 pub(crate) trait Transactions: Send + Sync + 'static {
+    fn told(&self) -> &ToldLog;
+
     /// Applies all of these in one transaction, in this order, and answers with the events of each.
     /// Where there are several, each is of one holder.
     async fn apply_all(
@@ -38,8 +47,8 @@ struct Asked {
 const TOGETHER: usize = 64;
 
 impl Turns {
-    /// Begins to work on the tokio runtime in which it is called, until the last clone is dropped.
-    pub(crate) fn begin(ledger: impl Transactions) -> Self {
+    /// Begins to work on the tokio runtime in which it is called, until the ledger is dropped.
+    pub(crate) fn begin(ledger: Weak<impl Transactions>) -> Self {
         let (way_in, asked) = mpsc::channel(TOGETHER);
         tokio::spawn(work(asked, ledger));
         Self(way_in)
@@ -62,7 +71,7 @@ fn gone() -> BackendError {
     BackendError::unavailable("the runtime in which the store was opened ended")
 }
 
-async fn work(mut asked: mpsc::Receiver<Asked>, ledger: impl Transactions) {
+async fn work(mut asked: mpsc::Receiver<Asked>, ledger: Weak<impl Transactions>) {
     let mut queue: VecDeque<Asked> = VecDeque::new();
     loop {
         if queue.is_empty() {
@@ -89,12 +98,16 @@ async fn work(mut asked: mpsc::Receiver<Asked>, ledger: impl Transactions) {
         if operations.is_empty() {
             continue;
         }
+        let Some(ledger) = ledger.upgrade() else {
+            return;
+        };
         let applied = AssertUnwindSafe(ledger.apply_all(&operations)).catch_unwind();
         let applied = applied
             .await
             .unwrap_or_else(|_| Err(BackendError::unavailable("applying an operation panicked")));
         match applied {
             Ok(events) => {
+                ledger.told().tell_own(events.iter().flatten());
                 for (answer, events) in answers.into_iter().zip(events) {
                     // Whoever went away meanwhile finds it done.
                     let _ = answer.send(Ok(events));

@@ -8,11 +8,7 @@ use sqlx::{
 };
 
 use super::{Shared, readings};
-use crate::{
-    error::BackendError,
-    observe,
-    sql::{KeyChange, tell_latest},
-};
+use crate::{error::BackendError, observe, sql::KeyChange};
 
 /// A connection of its own that looks whether others have committed.
 pub(super) struct Follower {
@@ -72,8 +68,7 @@ impl Follower {
             shared.catch_up(connection).await?;
             self.version = Some(version);
         }
-        shared.keys.changes().heard(began);
-        shared.ledger.changes().heard(began);
+        shared.told.heard(began);
         Ok(())
     }
 }
@@ -81,39 +76,26 @@ impl Follower {
 impl Shared {
     /// Reads, at one moment, what the database has numbered since the last time, and tells it.
     async fn catch_up(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let (keys, ledger) = (&self.told.keys, &self.told.ledger);
+        // Before the moment: what this process commits meanwhile must not seem to be undone.
+        let (before_keys, before_events) = (keys.number(), ledger.number());
         let mut moment = connection.begin().await?;
-        self.catch_up_keys(&mut moment).await?;
-        self.catch_up_ledger(&mut moment).await?;
-        moment.rollback().await
-    }
-
-    async fn catch_up_keys(&self, moment: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let before = self.keys.number();
-        let latest = sqlx::query_scalar::<_, i64>("select key_seq from tower_tenant");
-        let latest = latest.fetch_one(&mut *moment).await?.cast_unsigned();
-        if self.keys.must_read(before, latest) {
+        let latest = sqlx::query_as("select key_seq, seq from tower_tenant");
+        let (latest_key, latest_event): (i64, i64) = latest.fetch_one(&mut *moment).await?;
+        let (latest_key, latest_event) = (latest_key.cast_unsigned(), latest_event.cast_unsigned());
+        if keys.must_read(before_keys, latest_key) {
             let rows = "select seq, key, added from tower_key_change where seq > $1 order by seq";
-            let rows = sqlx::query(rows).bind(before.cast_signed());
-            let rows = rows.try_map(read_change).fetch_all(moment).await?;
-            self.keys.tell_read(before, latest, &rows);
+            let rows = sqlx::query(rows).bind(before_keys.cast_signed());
+            let rows = rows.try_map(read_change).fetch_all(&mut *moment).await?;
+            keys.tell_read(before_keys, latest_key, &rows);
         }
-        Ok(())
-    }
-}
-
-impl Shared {
-    async fn catch_up_ledger(&self, moment: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let before = self.ledger.number();
-        let latest = sqlx::query_scalar::<_, i64>("select seq from tower_tenant");
-        let latest = latest.fetch_one(&mut *moment).await?.cast_unsigned();
-        if self.ledger.must_read(before, latest) {
-            let events = readings::events(moment, before.cast_signed(), -1).await;
+        if ledger.must_read(before_events, latest_event) {
+            let events = readings::events(&mut moment, before_events.cast_signed(), -1).await;
             // An entry that cannot be read means what everything means.
             let events = events.unwrap_or_default();
-            self.ledger.tell_read(before, latest, &events);
+            ledger.tell_read(before_events, latest_event, &events);
         }
-        tell_latest(&self.latest, latest);
-        Ok(())
+        moment.rollback().await
     }
 }
 
@@ -185,7 +167,7 @@ mod tests {
 
     fn in_touch(store: &SqliteStore, clock: &ManualClock) -> bool {
         let now = clock.now().monotonic;
-        store.0.keys.changes().in_touch(now, Duration::ZERO)
+        store.0.told.keys.changes().in_touch(now, Duration::ZERO)
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -208,7 +190,7 @@ mod tests {
     async fn added_digests_are_told_and_no_others() {
         let (file, clock) = (File::new("added"), Arc::new(ManualClock::new()));
         let (here, there) = (open(&file, &clock).await, open(&file, &clock).await);
-        let (mut look, told) = (follower(&file), there.0.keys.changes());
+        let (mut look, told) = (follower(&file), there.0.told.keys.changes());
         let before = told.stamp();
         here.insert(record(1)).await.unwrap();
         look.look(&there.0).await.unwrap();
@@ -233,9 +215,9 @@ mod tests {
         let (file, clock) = (File::new("own"), Arc::new(ManualClock::new()));
         let store = open(&file, &clock).await;
         store.insert(record(1)).await.unwrap();
-        let told = store.0.keys.changes().stamp();
+        let told = store.0.told.keys.changes().stamp();
         follower(&file).look(&store.0).await.unwrap();
-        assert_eq!(store.0.keys.changes().stamp(), told);
+        assert_eq!(store.0.told.keys.changes().stamp(), told);
     }
 
     #[tokio::test]

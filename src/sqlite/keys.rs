@@ -95,7 +95,7 @@ impl KeyStore for SqliteStore {
     }
 
     fn changes(&self) -> Option<&Changes> {
-        Some(self.0.keys.changes())
+        Some(self.0.told.keys.changes())
     }
 }
 
@@ -158,7 +158,7 @@ impl Change<'_> {
             forgotten.map_err(write_failed)?;
         }
         self.transaction.commit().await.map_err(write_failed)?;
-        self.store.0.keys.tell_own(&KeyChange {
+        self.store.0.told.keys.tell_own(&KeyChange {
             number: self.number,
             key: self.key,
             added,

@@ -1,7 +1,5 @@
 //! The license ledger.
 
-use std::sync::Weak;
-
 use async_trait::async_trait;
 use sqlx::{Sqlite, pool::PoolConnection};
 use tokio::sync::watch;
@@ -10,12 +8,12 @@ use super::{Shared, SqliteStore, error::write_failed, readings, tables};
 use crate::{
     changes::Changes,
     error::BackendError,
-    ledger_state::excerpt::Reach,
+    ledger_state::excerpt::{Excerpt, Reach},
     license_ledger::{
         Actor, Holder, HolderState, LicenseEvent, LicenseId, LicenseLedger, Line, Module,
         Operation, Overview, Standings,
     },
-    sql::{Transactions, first_unknown, reach_of_modules, standings_of, tell_latest, unavailable},
+    sql::{ReadExcerpt, ToldLog, Transactions, at_most, unavailable},
     transfer::{LedgerCopy, RestoreLedger},
 };
 
@@ -30,26 +28,20 @@ impl LicenseLedger for SqliteStore {
     }
 
     async fn standings(&self, holder: &Holder, _: &[Module]) -> Result<Standings, BackendError> {
-        let reach = Reach::about([holder.clone()]);
-        let excerpt = tables::excerpt(&mut *self.reader().await?, &reach).await?;
-        let mut standings = standings_of(&excerpt, [holder]).into_iter();
-        standings.next().ok_or_else(|| unavailable("no answer"))
+        let mut standings = ReadExcerpt::standings_of(self, &[holder]).await?;
+        standings.pop().ok_or_else(|| unavailable("no answer"))
     }
 
     async fn standings_of(
         &self,
         asked: &[(Holder, &[Module])],
     ) -> Result<Vec<Standings>, BackendError> {
-        let holders = || asked.iter().map(|(holder, _)| holder);
-        let reach = Reach::about(holders().cloned());
-        let excerpt = tables::excerpt(&mut *self.reader().await?, &reach).await?;
-        Ok(standings_of(&excerpt, holders()))
+        let holders: Vec<_> = asked.iter().map(|(holder, _)| holder).collect();
+        ReadExcerpt::standings_of(self, &holders).await
     }
 
     async fn first_unknown(&self, modules: &[Module]) -> Result<Option<Module>, BackendError> {
-        let reach = reach_of_modules(modules);
-        let excerpt = tables::excerpt(&mut *self.reader().await?, &reach).await?;
-        Ok(first_unknown(&excerpt, modules))
+        ReadExcerpt::first_unknown(self, modules).await
     }
 
     async fn overview(&self) -> Result<Overview, BackendError> {
@@ -74,11 +66,11 @@ impl LicenseLedger for SqliteStore {
     }
 
     fn latest(&self) -> watch::Receiver<u64> {
-        self.0.latest.subscribe()
+        self.0.told.ledger.latest()
     }
 
     fn changes(&self) -> &Changes {
-        self.0.ledger.changes()
+        self.0.told.ledger.changes()
     }
 }
 
@@ -94,9 +86,15 @@ impl RestoreLedger for SqliteStore {
         };
         transaction.commit().await.map_err(write_failed)?;
         let latest = events.len() as u64;
-        shared.ledger.tell_read(0, latest, &events);
-        tell_latest(&shared.latest, latest);
+        shared.told.ledger.tell_read(0, latest, &events);
         Ok(true)
+    }
+}
+
+#[async_trait]
+impl ReadExcerpt for SqliteStore {
+    async fn excerpt(&self, reach: &Reach) -> Result<Excerpt, BackendError> {
+        tables::excerpt(&mut *self.reader().await?, reach).await
     }
 }
 
@@ -106,32 +104,20 @@ impl SqliteStore {
     }
 }
 
-/// Applies operations as long as the store is open.
-pub(super) struct Writer(pub(super) Weak<Shared>);
-
 #[async_trait]
-impl Transactions for Writer {
+impl Transactions for Shared {
     async fn apply_all(
         &self,
         operations: &[(Operation, Actor)],
     ) -> Result<Vec<Vec<LicenseEvent>>, BackendError> {
-        let Some(shared) = self.0.upgrade() else {
-            return Err(unavailable("the store was closed"));
-        };
-        let mut transaction = shared.write().await?;
-        let now = shared.clock.now().wall;
-        let events = tables::apply(&mut transaction, shared.eviction, operations, now).await?;
+        let mut transaction = self.write().await?;
+        let now = self.clock.now().wall;
+        let events = tables::apply(&mut transaction, self.eviction, operations, now).await?;
         transaction.commit().await.map_err(write_failed)?;
-        for event in events.iter().flatten() {
-            shared.ledger.tell_own(event);
-        }
-        if let Some(last) = events.iter().flatten().last() {
-            tell_latest(&shared.latest, last.seq);
-        }
         Ok(events)
     }
-}
 
-fn at_most(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
+    fn told(&self) -> &ToldLog {
+        &self.told.ledger
+    }
 }

@@ -5,7 +5,7 @@ use std::{
     num::NonZero,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -13,19 +13,18 @@ use sqlx::{
     ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     Shared, SqliteStore,
     error::{is_busy, is_read_only, open_failed, write_failed},
     follow::Follower,
-    ledger::Writer,
 };
 use crate::{
     clock::{Clock, SystemClock},
     error::BackendError,
     license_ledger::Eviction,
-    sql::{OpenError, OpenErrorKind, Told, Turns},
+    sql::{OpenError, OpenErrorKind, ToldOfBoth, Turns},
 };
 
 /// A store that is about to be opened: await it, after settings where there are any.
@@ -141,10 +140,8 @@ impl OpenSqlite {
             place: place.display().to_string(),
             readers,
             writer: write_pool(options.clone()),
-            keys: Told::from(keys),
-            ledger: Told::from(events),
-            latest: watch::Sender::new(events),
-            turns: Turns::begin(Writer(shared.clone())),
+            told: ToldOfBoth::from(keys, events),
+            turns: Turns::begin(Weak::clone(shared)),
             eviction: self.eviction,
             clock: self.clock,
         });

@@ -3,10 +3,9 @@
 use sqlx::{SqliteConnection, query_as, query_scalar};
 
 use crate::{
-    clock::Timestamp,
     error::BackendError,
     license_ledger::{Holder, HolderState, LicenseEvent, LicenseId, Line, Overview},
-    sql::{EventRow, LineRows, OverviewRow, from_json, unavailable},
+    sql::{EventRow, HolderColumns, LineRows, OverviewRow, from_json, holder_state, unavailable},
 };
 
 /// Licenses and modules, as of one moment.
@@ -77,7 +76,7 @@ pub(super) async fn holders(
 ) -> Result<Vec<HolderState>, BackendError> {
     // No name is empty.
     let after = after.map_or("", Holder::as_str);
-    let rows: Vec<(String, bool, Option<i64>, bool)> = query_as(
+    let rows: Vec<HolderColumns> = query_as(
         "select holder, enabled, active_until, revoked from tower_holder \
          where holder > ? order by holder limit ?",
     )
@@ -86,16 +85,7 @@ pub(super) async fn holders(
     .fetch_all(connection)
     .await
     .map_err(unavailable)?;
-    rows.into_iter()
-        .map(|(holder, enabled, active_until, revoked)| {
-            Ok(HolderState::new(
-                Holder::new(holder).map_err(unavailable)?,
-                enabled && !revoked,
-                active_until.map(Timestamp::from_unix_micros),
-                revoked,
-            ))
-        })
-        .collect()
+    rows.into_iter().map(holder_state).collect()
 }
 
 /// The log after `after`.

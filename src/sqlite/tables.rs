@@ -30,10 +30,10 @@ pub(super) async fn apply(
     let each = operations
         .iter()
         .map(|(operation, actor)| (operation, actor, now));
-    let (events, delta) = excerpt.apply(eviction, each);
-    write(transaction, &delta).await?;
-    append(transaction, events.iter().flatten()).await?;
-    Ok(events)
+    let applied = excerpt.apply(eviction, each);
+    write(transaction, &applied.delta).await?;
+    append(transaction, applied.events.iter().flatten()).await?;
+    Ok(applied.events)
 }
 
 /// Writes a whole ledger in a transaction that has the lock already, and answers with its log;

@@ -1,10 +1,13 @@
 //! A ledger that is kept in tables and read in excerpts is the ledger that is kept whole.
 
+use std::cell::Cell;
+
 use crate::{
     clock::Timestamp,
     ledger_state::{
         LedgerState,
-        excerpt::{Reach, is_of_one_holder},
+        excerpt::{Excerpt, Reach, is_of_one_holder},
+        remembered::Remembered,
     },
     license_ledger::{Actor, Eviction, Holder, License, Module, Operation, Seats},
 };
@@ -27,28 +30,79 @@ fn batches(operations: &[(Timestamp, Operation)]) -> Vec<&[(Timestamp, Operation
         .collect()
 }
 
-fn play(eviction: Eviction, operations: &[(Timestamp, Operation)]) {
-    let (mut whole, mut tables) = (LedgerState::new(eviction), Tables::new());
-    for batch in batches(operations) {
+/// A ledger in tables beside one that is whole.
+struct Both {
+    eviction: Eviction,
+    whole: LedgerState,
+    tables: Tables,
+    remembered: Option<Remembered>,
+    /// How many batches were applied to what was remembered.
+    recalled: usize,
+}
+
+impl Both {
+    fn new(eviction: Eviction) -> Self {
+        Self {
+            eviction,
+            whole: LedgerState::new(eviction),
+            tables: Tables::new(),
+            remembered: None,
+            recalled: 0,
+        }
+    }
+
+    /// What a backend that remembers applies these operations to.
+    fn excerpt(&mut self, batch: &[(Timestamp, Operation)]) -> Excerpt {
+        let operations = || batch.iter().map(|(_, operation)| operation);
         let latest = batch.iter().map(|(now, _)| *now).max().expect("not empty");
-        let reach = Reach::of(batch.iter().map(|(_, operation)| operation), Some(latest));
-        let excerpt = tables.read(&reach, eviction);
+        let remembered = self.remembered.as_ref();
+        let recalled = remembered.and_then(|known| known.excerpt(operations(), latest));
+        match recalled {
+            Some((excerpt, strangers))
+                if !strangers.iter().any(|holder| self.tables.knows(holder)) =>
+            {
+                self.recalled += 1;
+                excerpt
+            }
+            _ => {
+                let reach = Reach::of(operations(), Some(latest));
+                self.tables.read(&reach, self.eviction)
+            }
+        }
+    }
+
+    fn apply(&mut self, batch: &[(Timestamp, Operation)]) {
+        let excerpt = self.excerpt(batch);
         let steps = batch
             .iter()
             .map(|(now, operation)| (operation, ADMIN.get_or_init(admin), *now));
-        let (events, delta) = excerpt.apply(eviction, steps);
-        tables.write(delta);
-        for ((now, operation), events) in batch.iter().zip(events) {
-            let expected = whole.apply(operation, &admin(), *now);
+        let applied = excerpt.apply(self.eviction, steps);
+        self.remembered = Remembered::after(
+            batch.iter().map(|(_, operation)| operation),
+            &excerpt,
+            &applied.after,
+            self.remembered.take(),
+        );
+        self.tables.write(applied.delta);
+        for ((now, operation), events) in batch.iter().zip(applied.events) {
+            let expected = self.whole.apply(operation, &admin(), *now);
             assert_eq!(events, expected, "{operation:?} in {batch:?}");
         }
-        let state = tables.everything().state(eviction);
+        let state = self.tables.everything().state(self.eviction);
         assert_eq!(
             Snapshot::of(&state),
-            Snapshot::of(&whole),
+            Snapshot::of(&self.whole),
             "after {batch:?}"
         );
     }
+}
+
+fn play(eviction: Eviction, operations: &[(Timestamp, Operation)]) -> usize {
+    let mut both = Both::new(eviction);
+    for batch in batches(operations) {
+        both.apply(batch);
+    }
+    both.recalled
 }
 
 static ADMIN: std::sync::OnceLock<Actor> = std::sync::OnceLock::new();
@@ -86,6 +140,45 @@ fn a_ledger_in_tables_has_the_same_history() {
     });
 }
 
+/// The same history of a ledger that grows: more holders, many more seats, and of all that is not an
+/// assignment or a record little.
+fn growing(history: &History) -> Vec<(Timestamp, Operation)> {
+    let mut operations = history.operations.clone();
+    let mut number = 0;
+    operations.retain_mut(|(_, operation)| {
+        number += 1;
+        match operation {
+            Operation::Assign { holder, modules } => {
+                *holder = name(&format!("{holder}{}", number / 7));
+                // Its license is seldom there.
+                modules.retain(|needed| number % 9 == 0 || *needed != module("nodes"));
+            }
+            Operation::Record { .. } => {}
+            Operation::SetLicense { license } => {
+                if let Seats::Limited(seats) = &mut license.seats {
+                    *seats *= 9;
+                }
+                return number < 10 || number % 9 == 0;
+            }
+            _ => return number < 10 || number % 9 == 0,
+        }
+        true
+    });
+    operations
+}
+
+#[test]
+fn what_is_remembered_serves_as_well_as_what_is_read() {
+    let (played, recalled) = (Cell::new(0), Cell::new(0));
+    for_each_history(histories().div_ceil(5), |history| {
+        let operations = growing(history);
+        played.set(played.get() + operations.len());
+        recalled.set(recalled.get() + play(history.eviction, &operations));
+    });
+    let (played, recalled) = (played.get(), recalled.get());
+    assert!(recalled > played / 40, "{recalled} times of {played}");
+}
+
 fn assigned(tables: &mut Tables, holders: usize, seats: u32) {
     let eviction = Eviction::OldestFirst;
     let mut operations = vec![
@@ -103,8 +196,8 @@ fn assigned(tables: &mut Tables, holders: usize, seats: u32) {
     }));
     for operation in &operations {
         let excerpt = tables.read(&Reach::of([operation], Some(at(0))), eviction);
-        let (_, delta) = excerpt.apply(eviction, [(operation, &admin(), at(0))]);
-        tables.write(delta);
+        let applied = excerpt.apply(eviction, [(operation, &admin(), at(0))]);
+        tables.write(applied.delta);
     }
 }
 
@@ -149,7 +242,9 @@ fn what_is_read_and_written_goes_by_the_seats_that_move() {
         let excerpt = tables.read(&reach, eviction);
         let read = excerpt.places.len() + excerpt.holders.len() + excerpt.others.len();
         assert!(read <= 2 * (moved + 5), "{operation:?} reads {read}");
-        let (_, delta) = excerpt.apply(eviction, [(&operation, &admin(), at(1))]);
+        let delta = excerpt
+            .apply(eviction, [(&operation, &admin(), at(1))])
+            .delta;
         let written = delta.places.len() + delta.places_gone.len();
         assert!(written <= moved + 2, "{operation:?} writes {written}");
         tables.write(delta);

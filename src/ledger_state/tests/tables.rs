@@ -16,6 +16,7 @@ pub(super) struct Tables {
     clock: i64,
     seq: u64,
     limited_edition: bool,
+    ops: u64,
     holders: BTreeMap<Holder, HolderRow>,
     assignments: BTreeMap<(Holder, Module), AssignmentRow>,
     modules: BTreeMap<Module, ModuleRow>,
@@ -39,7 +40,8 @@ impl Tables {
             clock: self.clock,
             seq: self.seq,
             limited_edition: self.limited_edition,
-            ops: 0,
+            ops: self.ops,
+            next_end: None,
             holders: self.holders.values().cloned().collect(),
             others: Vec::new(),
             assignments: self.assignments.values().cloned().collect(),
@@ -85,6 +87,10 @@ impl Tables {
         licenses.extend(self.licenses.values().filter(ends).map(|row| &row.license));
 
         let row = |holder: &Holder| self.holders.get(holder).cloned();
+        let active = self.holders.values().filter(|row| !row.revoked);
+        let ends = active.filter_map(|row| row.active_until);
+        let ends = ends.chain(self.licenses.values().filter_map(|row| row.valid_until));
+        let later = reach.now.map_or(self.clock, |now| now.max(self.clock));
         let used = licenses.iter().map(|id| ((*id).clone(), self.used(id)));
         let known = licenses.iter().filter_map(|id| self.licenses.get(*id));
         let mut excerpt = Excerpt {
@@ -92,7 +98,8 @@ impl Tables {
             clock: self.clock,
             seq: self.seq,
             limited_edition: self.limited_edition,
-            ops: 0,
+            ops: self.ops,
+            next_end: ends.filter(|end| *end > later).min(),
             holders: full.iter().filter_map(|holder| row(holder)).collect(),
             others: Vec::new(),
             used: used.collect(),
@@ -127,6 +134,10 @@ impl Tables {
         excerpt
     }
 
+    pub(super) fn knows(&self, holder: &Holder) -> bool {
+        self.holders.contains_key(holder)
+    }
+
     fn used(&self, license: &LicenseId) -> u64 {
         let seats = self.places.values().filter(|row| row.seat.is_some());
         seats.filter(|row| row.license == *license).count() as u64
@@ -135,6 +146,7 @@ impl Tables {
     pub(super) fn write(&mut self, delta: Delta) {
         (self.clock, self.seq) = (delta.clock, delta.seq);
         self.limited_edition = delta.limited_edition;
+        self.ops += 1;
         for holder in &delta.holders_gone {
             self.holders.remove(holder).expect("it was there");
         }
