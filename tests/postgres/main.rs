@@ -6,7 +6,10 @@
 mod proxy;
 #[path = "../support/postgres.rs"]
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
+mod cut_off;
 mod following;
 mod opening;
 mod outages;
