@@ -12,6 +12,7 @@ use std::{env, time::Duration};
 mod floor;
 mod large;
 mod look_up;
+mod notify;
 mod reserve;
 
 #[tokio::main]
@@ -19,6 +20,9 @@ async fn main() {
     // Cargo passes arguments of its own, such as `--bench`.
     let arguments = env::args().skip(1);
     let wanted: Vec<_> = arguments.filter(|name| !name.starts_with('-')).collect();
+    if let [notify::FOLLOW, schema] = wanted.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        return notify::follow(schema).await;
+    }
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     println!("| figure | target | reached | |");
     println!("|---|---|---|---|");
@@ -29,6 +33,9 @@ async fn main() {
     if is_wanted("reserve") {
         reserve::one_hot_license().await;
         reserve::many_tenants().await;
+    }
+    if is_wanted("notify") {
+        notify::postgres().await;
     }
     if is_wanted("large") {
         large::sqlite().await;
