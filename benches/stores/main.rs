@@ -14,6 +14,7 @@ mod large;
 mod look_up;
 mod notify;
 mod reserve;
+mod reserve_sqlite;
 
 #[tokio::main]
 async fn main() {
@@ -33,6 +34,10 @@ async fn main() {
     if is_wanted("reserve") {
         reserve::one_hot_license().await;
         reserve::many_tenants().await;
+    }
+    if is_wanted("reserve-sqlite") {
+        reserve_sqlite::by_hand().await;
+        reserve_sqlite::durability().await;
     }
     if is_wanted("notify") {
         notify::postgres().await;
