@@ -1,4 +1,5 @@
 -- An excerpt of the ledger without its lines, as one JSON object: `Reach` says what, `Excerpt` how.
+-- In a `cross join` SQLite takes the left side first, which is the short one here.
 with
     reach as materialized (
         select
@@ -17,7 +18,7 @@ with
         select holder from tower_assignment where module = (select users_of from reach)
     ),
     assigned as materialized (
-        select holder, module, seq, at from everyone join tower_assignment using (holder)
+        select holder, module, seq, at from everyone cross join tower_assignment using (holder)
     ),
     named (module) as (
         select value from json_each(?1, '$.modules')
@@ -27,7 +28,7 @@ with
         select module from assigned
     ),
     mapped as materialized (
-        select module, license from named join tower_module using (module)
+        select module, license from named cross join tower_module using (module)
     ),
     needed (license) as materialized (
         select value from json_each(?1, '$.licenses')
@@ -52,7 +53,7 @@ select json_object(
             'enabled', iif(enabled, json('true'), json('false')),
             'active_until', active_until,
             'revoked', iif(revoked, json('true'), json('false'))
-        )) from everyone join tower_holder using (holder)
+        )) from everyone cross join tower_holder using (holder)
     ),
     'others', json('[]'),
     'assignments', (
@@ -65,7 +66,7 @@ select json_object(
     'licenses', (
         select json_group_array(json_object(
             'license', license, 'seats', seats, 'valid_until', valid_until
-        )) from needed join tower_license using (license)
+        )) from needed cross join tower_license using (license)
     ),
     'used', (
         select json_group_array(json_array(license, (
@@ -77,7 +78,7 @@ select json_object(
         select json_group_array(json_object(
             'license', license, 'holder', holder,
             'seq', seq, 'at', at, 'seat', seat, 'seat_at', seat_at
-        )) from everyone join tower_place using (holder)
+        )) from everyone cross join tower_place using (holder)
     )
 )
 from tower_tenant

@@ -246,3 +246,45 @@ async fn append(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Row, SqliteConnection};
+
+    use super::*;
+    use crate::SqliteStore;
+
+    /// What SQLite does for a statement, step by step.
+    async fn plan(connection: &mut SqliteConnection, statement: &'static str) -> Vec<String> {
+        let statement = sqlx::AssertSqlSafe(format!("explain query plan {statement}"));
+        let steps = sqlx::query(statement).bind("{}").bind("").bind("");
+        let steps = steps.fetch_all(connection).await.unwrap();
+        steps.iter().map(|step| step.get("detail")).collect()
+    }
+
+    /// A query that reads a table from end to end is found out by nobody before the table is long.
+    #[tokio::test]
+    async fn tables_that_grow_are_read_by_indexes() {
+        let name = format!("tower-api-key-{}-plans.db", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let store = SqliteStore::open(&path).await.unwrap();
+        let connection = &mut *store.0.readers.acquire().await.unwrap();
+        for statement in [
+            include_str!("excerpt.sql"),
+            RESERVED_OLDEST_FIRST,
+            RESERVED_NEWEST_FIRST,
+            WAITING,
+        ] {
+            for step in plan(connection, statement).await {
+                let growing = ["holder", "assignment", "module", "place"];
+                let scanned = growing.map(|table| format!("SCAN tower_{table}"));
+                let is_scan = scanned.iter().any(|scan| step.starts_with(scan.as_str()));
+                let is_index_of_its_own = step.contains("AUTOMATIC");
+                assert!(!is_scan && !is_index_of_its_own, "{step} in {statement}");
+            }
+        }
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+        }
+    }
+}
