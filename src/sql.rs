@@ -28,8 +28,8 @@ pub(crate) use ledger::{json_unless_empty, to_json};
 pub use open_error::{OpenError, OpenErrorKind};
 #[cfg(feature = "sqlite")]
 pub(crate) use told::KEPT_CHANGES;
-pub(crate) use told::{KeyChange, ToldLog, ToldOfBoth};
-pub(crate) use turns::{Transactions, Turns};
+pub(crate) use told::{KeyChange, ToldOfBoth};
+pub(crate) use turns::{Turns, Work};
 
 /// An outage with its cause.
 pub(crate) fn unavailable(source: impl Into<crate::error::BoxError>) -> crate::BackendError {

@@ -88,7 +88,7 @@ struct Shared {
     /// One connection: whoever has it begins with [`Shared::write`].
     writer: SqlitePool,
     told: ToldOfBoth,
-    turns: Turns,
+    turns: Turns<Shared>,
     eviction: Eviction,
     clock: Arc<dyn Clock>,
 }

@@ -262,9 +262,8 @@ CREATE TABLE tower_place (
     at bigint NOT NULL,
     seat bigint,
     seat_at bigint,
-    PRIMARY KEY (tenant, license, holder)
+    PRIMARY KEY (tenant, holder, license)
 );
-CREATE INDEX tower_place_by_holder ON tower_place (tenant, holder);
 CREATE UNIQUE INDEX tower_place_reserved ON tower_place (tenant, license, seat)
     WHERE seat IS NOT NULL;
 CREATE UNIQUE INDEX tower_place_waiting ON tower_place (tenant, license, seq)
@@ -280,111 +279,141 @@ CREATE TABLE tower_event (
     PRIMARY KEY (tenant, seq)
 );
 
--- Writes what operations changed, if nobody else has written since the excerpt was read and none of
--- the strangers is a known holder, and answers with the server's time; with nothing where that was
--- not so. Each statement sees what was committed before it began: the first one takes
--- the tenant's lock, so all that follow see the ledger as nobody else can change it.
-CREATE FUNCTION tower_write(
-    whose text, expected bigint, strangers text[], delta jsonb, log jsonb
-) RETURNS bigint
+-- Writes what operations changed, for several tenants at once: a list of `Write`, each tenant's at
+-- most once. A write is done if nobody else has written to its ledger since the excerpt was read, or is
+-- about to, and none of its strangers is a known holder; those are answered, with the server's time.
+-- Only where it `has_more` than new and changed holders, assignments, places and events is the rest
+-- looked for. Each statement sees what was committed before it began: the first one takes the tenants'
+-- locks, so those that follow see the ledgers as nobody else can change them.
+CREATE FUNCTION tower_write(asked jsonb, has_more boolean) RETURNS TABLE (written text, at bigint)
 LANGUAGE plpgsql SET search_path FROM CURRENT
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    locked text[];
+    written_tenants text[];
+    writes jsonb;
 BEGIN
-    -- Read before the lock is taken: who comes to be known in between raises `ops`.
-    IF cardinality(strangers) > 0 AND EXISTS (
-        SELECT FROM tower_holder WHERE tenant = whose AND holder = ANY (strangers)
-    ) THEN
-        RETURN NULL;
-    END IF;
-    UPDATE tower_tenant
-    SET clock = (delta ->> 'clock')::bigint,
-        seq = (delta ->> 'seq')::bigint,
-        limited_edition = (delta ->> 'limited_edition')::boolean,
-        ops = ops + 1
-    WHERE tenant = whose AND ops = expected;
-    IF NOT FOUND THEN
-        RETURN NULL;
-    END IF;
-    IF delta ? 'holders_gone' THEN
-        DELETE FROM tower_holder
-        WHERE tenant = whose
-        AND holder IN (SELECT jsonb_array_elements_text(delta -> 'holders_gone'));
-    END IF;
-    IF delta ? 'assignments_gone' THEN
-        DELETE FROM tower_assignment
-        WHERE tenant = whose AND (holder, module) IN (
-            SELECT gone ->> 0, gone ->> 1 FROM jsonb_array_elements(delta -> 'assignments_gone') gone
-        );
-    END IF;
-    IF delta ? 'places_gone' THEN
-        DELETE FROM tower_place
-        WHERE tenant = whose AND (license, holder) IN (
-            SELECT gone ->> 0, gone ->> 1 FROM jsonb_array_elements(delta -> 'places_gone') gone
-        );
-    END IF;
-    IF delta ? 'licenses_gone' THEN
-        DELETE FROM tower_license
-        WHERE tenant = whose
-        AND license IN (SELECT jsonb_array_elements_text(delta -> 'licenses_gone'));
-    END IF;
-    IF delta ? 'holders' THEN
+    locked := ARRAY(
+        SELECT tenant FROM jsonb_to_recordset(asked) AS w (tenant text), LATERAL (
+            SELECT FROM tower_tenant AS own WHERE own.tenant = w.tenant
+            OFFSET 0 FOR NO KEY UPDATE SKIP LOCKED
+        ) AS mine
+    );
+    WITH asked_for AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(asked) AS w (
+            tenant text, expected bigint, strangers jsonb, clock bigint, seq bigint,
+            limited_edition boolean, holders jsonb, assignments jsonb, places jsonb, log jsonb
+        )
+    ), done AS MATERIALIZED (
+        UPDATE tower_tenant AS own
+        SET clock = w.clock, seq = w.seq, limited_edition = w.limited_edition, ops = own.ops + 1
+        FROM asked_for AS w
+        WHERE own.tenant = w.tenant AND own.tenant = ANY (locked) AND own.ops = w.expected
+            AND NOT EXISTS (
+            SELECT FROM jsonb_array_elements_text(w.strangers) AS stranger, LATERAL (
+                SELECT FROM tower_holder AS row
+                WHERE row.tenant = w.tenant AND row.holder = stranger OFFSET 0
+            ) AS known
+        )
+        RETURNING w.*
+    ), of_holders AS (
         INSERT INTO tower_holder
-        SELECT whose, holder, enabled, active_until, revoked
-        FROM jsonb_to_recordset(delta -> 'holders')
-            AS row (holder text, enabled boolean, active_until bigint, revoked boolean)
+        SELECT tenant, row.* FROM done, jsonb_to_recordset(holders) AS row (
+            holder text, enabled boolean, active_until bigint, revoked boolean
+        )
         ON CONFLICT (tenant, holder) DO UPDATE SET
             enabled = excluded.enabled,
             active_until = excluded.active_until,
-            revoked = excluded.revoked;
-    END IF;
-    IF delta ? 'assignments' THEN
+            revoked = excluded.revoked
+    ), of_assignments AS (
         INSERT INTO tower_assignment
-        SELECT whose, holder, module, seq, at
-        FROM jsonb_to_recordset(delta -> 'assignments')
-            AS row (holder text, module text, seq bigint, at bigint)
-        ON CONFLICT (tenant, holder, module) DO UPDATE SET seq = excluded.seq, at = excluded.at;
-    END IF;
-    IF delta ? 'modules' THEN
+        SELECT tenant, row.* FROM done, jsonb_to_recordset(assignments) AS row (
+            holder text, module text, seq bigint, at bigint
+        )
+        ON CONFLICT (tenant, holder, module) DO UPDATE SET seq = excluded.seq, at = excluded.at
+    ), of_places AS (
+        INSERT INTO tower_place
+        SELECT tenant, row.* FROM done, jsonb_to_recordset(places) AS row (
+            license text, holder text, seq bigint, at bigint, seat bigint, seat_at bigint
+        )
+        ON CONFLICT (tenant, holder, license) DO UPDATE SET
+            seq = excluded.seq,
+            at = excluded.at,
+            seat = excluded.seat,
+            seat_at = excluded.seat_at
+    ), of_events AS (
+        INSERT INTO tower_event
+        SELECT tenant, row.* FROM done, jsonb_to_recordset(log) AS row (
+            seq bigint, at bigint, actor text, event text
+        )
+    )
+    SELECT array_agg(tenant) INTO written_tenants FROM done;
+
+    IF has_more THEN
+        SELECT jsonb_agg(w) INTO writes FROM jsonb_array_elements(asked) AS w
+        WHERE w ->> 'tenant' = ANY (written_tenants);
+        DELETE FROM tower_holder WHERE ctid = ANY (ARRAY(
+            SELECT found.ctid
+            FROM jsonb_to_recordset(writes) AS w (tenant text, holders_gone jsonb),
+                jsonb_array_elements_text(holders_gone) AS gone,
+                LATERAL (
+                    SELECT ctid FROM tower_holder AS row
+                    WHERE row.tenant = w.tenant AND row.holder = gone OFFSET 0
+                ) AS found
+        ));
+        DELETE FROM tower_assignment WHERE ctid = ANY (ARRAY(
+            SELECT found.ctid
+            FROM jsonb_to_recordset(writes) AS w (tenant text, assignments_gone jsonb),
+                jsonb_array_elements(assignments_gone) AS gone,
+                LATERAL (
+                    SELECT ctid FROM tower_assignment AS row
+                    WHERE row.tenant = w.tenant AND row.holder = gone ->> 0 AND row.module = gone ->> 1 OFFSET 0
+                ) AS found
+        ));
+        DELETE FROM tower_place WHERE ctid = ANY (ARRAY(
+            SELECT found.ctid
+            FROM jsonb_to_recordset(writes) AS w (tenant text, places_gone jsonb),
+                jsonb_array_elements(places_gone) AS gone,
+                LATERAL (
+                    SELECT ctid FROM tower_place AS row
+                    WHERE row.tenant = w.tenant AND row.license = gone ->> 0 AND row.holder = gone ->> 1 OFFSET 0
+                ) AS found
+        ));
+        DELETE FROM tower_license WHERE ctid = ANY (ARRAY(
+            SELECT found.ctid
+            FROM jsonb_to_recordset(writes) AS w (tenant text, licenses_gone jsonb),
+                jsonb_array_elements_text(licenses_gone) AS gone,
+                LATERAL (
+                    SELECT ctid FROM tower_license AS row
+                    WHERE row.tenant = w.tenant AND row.license = gone OFFSET 0
+                ) AS found
+        ));
         INSERT INTO tower_module
-        SELECT whose, module, license
-        FROM jsonb_to_recordset(delta -> 'modules') AS row (module text, license text)
+        SELECT tenant, row.* FROM jsonb_to_recordset(writes) AS w (tenant text, modules jsonb),
+            jsonb_to_recordset(modules) AS row (module text, license text)
         ON CONFLICT (tenant, module) DO UPDATE SET license = excluded.license;
-    END IF;
-    IF delta ? 'licenses' THEN
         INSERT INTO tower_license
-        SELECT whose, license, seats, valid_until
-        FROM jsonb_to_recordset(delta -> 'licenses')
-            AS row (license text, seats bigint, valid_until bigint)
+        SELECT tenant, row.* FROM jsonb_to_recordset(writes) AS w (tenant text, licenses jsonb),
+            jsonb_to_recordset(licenses) AS row (license text, seats bigint, valid_until bigint)
         ON CONFLICT (tenant, license) DO UPDATE SET
             seats = excluded.seats,
             valid_until = excluded.valid_until;
     END IF;
-    IF delta ? 'places' THEN
-        INSERT INTO tower_place
-        SELECT whose, license, holder, seq, at, seat, seat_at
-        FROM jsonb_to_recordset(delta -> 'places') AS row (
-            license text, holder text, seq bigint, at bigint, seat bigint, seat_at bigint
-        )
-        ON CONFLICT (tenant, license, holder) DO UPDATE SET
-            seq = excluded.seq,
-            at = excluded.at,
-            seat = excluded.seat,
-            seat_at = excluded.seat_at;
-    END IF;
-    IF log <> '[]' THEN
-        INSERT INTO tower_event
-        SELECT whose, seq, at, actor, event
-        FROM jsonb_to_recordset(log) AS row (seq bigint, at bigint, actor text, event text);
-    END IF;
-    RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
+    RETURN QUERY
+        SELECT tenant, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+        FROM unnest(written_tenants) AS tenant;
 END $$;
 
 -- Reads an excerpt of the ledger without its lock, as one JSON object: `Reach` (`asked`) says what,
 -- `Excerpt` how; nothing where the tenant is gone. All of it is read as of one moment. Each statement
--- finds little, by an index: the planner, who does not know the parameters, would else read tables.
+-- finds little, and by an index: the planner knows neither the parameters nor how many rows they mean,
+-- so it is told which way to go. A subquery with `OFFSET 0` is not taken apart.
 CREATE FUNCTION tower_excerpt(asked jsonb, whose text, newest_first boolean) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+SET jit = off AS $$
 DECLARE
     own tower_tenant;
     operations bigint := asked ->> 'operations';
@@ -448,17 +477,24 @@ BEGIN
     full_holders := ARRAY(SELECT DISTINCT unnest(full_holders));
 
     SELECT coalesce(json_agg(a), '[]'), array_agg(a.module) INTO assignment_rows, linked FROM (
-        SELECT holder, module, seq, at FROM tower_assignment
-        WHERE tenant = whose AND holder = ANY (full_holders)
+        SELECT row.* FROM unnest(full_holders) AS of_holder CROSS JOIN LATERAL (
+            SELECT holder, module, seq, at FROM tower_assignment
+            WHERE tenant = whose AND holder = of_holder OFFSET 0
+        ) AS row
     ) AS a;
     named := named || linked;
     SELECT coalesce(json_agg(m), '[]'), array_agg(m.license) INTO module_rows, linked FROM (
-        SELECT module, license FROM tower_module WHERE tenant = whose AND module = ANY (named)
+        SELECT row.* FROM (SELECT DISTINCT unnest(named)) AS n (name) CROSS JOIN LATERAL (
+            SELECT module, license FROM tower_module
+            WHERE tenant = whose AND module = name OFFSET 0
+        ) AS row
     ) AS m;
     needed := needed || linked;
     SELECT coalesce(jsonb_agg(p), '[]') INTO place_rows FROM (
-        SELECT license, holder, seq, at, seat, seat_at FROM tower_place
-        WHERE tenant = whose AND holder = ANY (full_holders)
+        SELECT row.* FROM unnest(full_holders) AS of_holder CROSS JOIN LATERAL (
+            SELECT license, holder, seq, at, seat, seat_at FROM tower_place
+            WHERE tenant = whose AND holder = of_holder OFFSET 0
+        ) AS row
     ) AS p;
 
     FOR in_line IN SELECT DISTINCT n FROM unnest(needed) AS n WHERE n IS NOT NULL LOOP
@@ -532,14 +568,18 @@ BEGIN
         ),
         'holders', (
             SELECT coalesce(json_agg(h), '[]') FROM (
-                SELECT holder, enabled, active_until, revoked FROM tower_holder
-                WHERE tenant = whose AND holder = ANY (full_holders)
+                SELECT row.* FROM unnest(full_holders) AS of_holder CROSS JOIN LATERAL (
+                    SELECT holder, enabled, active_until, revoked FROM tower_holder
+                    WHERE tenant = whose AND holder = of_holder OFFSET 0
+                ) AS row
             ) AS h
         ),
         'others', (
             SELECT coalesce(json_agg(h), '[]') FROM (
-                SELECT holder, enabled, active_until, revoked FROM tower_holder
-                WHERE tenant = whose AND holder = ANY (others)
+                SELECT row.* FROM (SELECT DISTINCT unnest(others)) AS n (of_holder) CROSS JOIN LATERAL (
+                    SELECT holder, enabled, active_until, revoked FROM tower_holder
+                    WHERE tenant = whose AND holder = of_holder OFFSET 0
+                ) AS row
             ) AS h
         ),
         'assignments', assignment_rows,

@@ -497,6 +497,27 @@ impl Delta {
         delta
     }
 
+    /// Whether there is more than new and changed holders, assignments and places.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn has_more(&self) -> bool {
+        let Self {
+            holders_gone,
+            assignments_gone,
+            modules,
+            licenses,
+            licenses_gone,
+            places_gone,
+            ..
+        } = self;
+        let nothing = holders_gone.is_empty()
+            && assignments_gone.is_empty()
+            && modules.is_empty()
+            && licenses.is_empty()
+            && licenses_gone.is_empty()
+            && places_gone.is_empty();
+        !nothing
+    }
+
     /// The same with these events, in one or more pieces of at most `most` rows of a kind, for what is
     /// too much at once. Each piece has the clock and the numbers of the whole; nothing is gone in any.
     pub(crate) fn pieces<'a>(

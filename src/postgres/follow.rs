@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    in_time,
+    connections::{Connections, in_time},
     ledger::event,
     notify::{Channel, News, Of, Outbox},
     schema::{Schema, Statement},
@@ -87,6 +87,7 @@ pub(super) struct Follower {
     pub(super) outbox: Arc<Outbox>,
     pub(super) statements: Statements,
     pub(super) followed: Followed,
+    pub(super) connections: Arc<Connections>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) every: Duration,
     pub(super) timeout: Duration,
@@ -140,6 +141,7 @@ impl Follower {
             if pause == SHORTEST_PAUSE {
                 observe::maintenance_failed("follow", &BackendError::unavailable(error));
             }
+            self.connections.give_back();
             time::sleep(pause).await;
             pause = (2 * pause).min(LONGEST_PAUSE);
         }
@@ -149,6 +151,7 @@ impl Follower {
         let mut listener = in_time(self.timeout, self.listen()).await?;
         loop {
             let next = Instant::now() + self.every;
+            self.connections.give_back();
             in_time(
                 self.timeout,
                 self.catch_up(&mut listener, self.followed.all()),

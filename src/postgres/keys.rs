@@ -82,6 +82,7 @@ impl KeyStore for PostgresStore {
             .bind(digest.as_bytes().as_slice());
         self.0
             .server
+            .connections
             .fetch(query)
             .await?
             .first()
@@ -100,6 +101,7 @@ impl KeyStore for PostgresStore {
             .bind(id.as_str());
         self.0
             .server
+            .connections
             .fetch(query)
             .await?
             .first()
@@ -109,7 +111,12 @@ impl KeyStore for PostgresStore {
 
     async fn insert(&self, record: KeyRecord) -> Result<(), BackendError> {
         let query = self.0.server.keys.insert.query().bind(&self.0.tenant);
-        let row = self.0.server.change(bind_key(query, &record)).await?;
+        let row = self
+            .0
+            .server
+            .connections
+            .change(bind_key(query, &record))
+            .await?;
         let number = done(&row)?.try_get("number").map_err(unavailable)?;
         self.0.tell_own(number, &record.id, true);
         Ok(())
@@ -117,7 +124,12 @@ impl KeyStore for PostgresStore {
 
     async fn update(&self, mut record: KeyRecord) -> Result<KeyRecord, BackendError> {
         let query = self.0.server.keys.update.query().bind(&self.0.tenant);
-        let row = self.0.server.change(bind_key(query, &record)).await?;
+        let row = self
+            .0
+            .server
+            .connections
+            .change(bind_key(query, &record))
+            .await?;
         let row = done(&row)?;
         let number = row.try_get("number").map_err(unavailable)?;
         let added = row.try_get("added").map_err(unavailable)?;
@@ -137,7 +149,7 @@ impl KeyStore for PostgresStore {
             .query()
             .bind(&self.0.tenant)
             .bind(id.as_str());
-        let row = self.0.server.change(query).await?;
+        let row = self.0.server.connections.change(query).await?;
         let number: Option<i64> = row.try_get("number").map_err(unavailable)?;
         if let Some(number) = number {
             self.0.tell_own(number, id, false);
@@ -164,6 +176,7 @@ impl KeyStore for PostgresStore {
             .bind(i64::try_from(query.limit).unwrap_or(i64::MAX));
         self.0
             .server
+            .connections
             .fetch(query)
             .await?
             .iter()
@@ -183,7 +196,7 @@ impl KeyStore for PostgresStore {
             .bind(&self.0.tenant)
             .bind(keys)
             .bind(instants);
-        self.0.server.change(query).await.map(drop)
+        self.0.server.connections.change(query).await.map(drop)
     }
 
     fn changes(&self) -> Option<&Changes> {

@@ -25,7 +25,6 @@ use crate::{
 pub(super) struct Statements {
     pub(super) excerpt: Statement,
     pub(super) lock: Statement,
-    pub(super) write: Statement,
     overview: Statement,
     line: Statement,
     holders: Statement,
@@ -38,7 +37,6 @@ impl Statements {
         Self {
             excerpt: text("SELECT {schema}.tower_excerpt($1, $2, $3)"),
             lock: text("SELECT {schema}.tower_lock($1)"),
-            write: text("SELECT {schema}.tower_write($1, $2, $3, $4, $5)"),
             overview: text(OVERVIEW),
             line: text(LINE),
             holders: text(
@@ -101,7 +99,7 @@ impl LicenseLedger for PostgresStore {
         operation: Operation,
         actor: &Actor,
     ) -> Result<Vec<LicenseEvent>, BackendError> {
-        self.0.turns.apply(operation, actor).await
+        self.0.turns.ask((operation, actor.clone())).await
     }
 
     async fn standings(&self, holder: &Holder, _: &[Module]) -> Result<Standings, BackendError> {
@@ -123,7 +121,12 @@ impl LicenseLedger for PostgresStore {
 
     async fn overview(&self) -> Result<Overview, BackendError> {
         let query = self.0.server.ledger.overview.query();
-        let rows = self.0.server.fetch(query.bind(&self.0.tenant)).await?;
+        let rows = self
+            .0
+            .server
+            .connections
+            .fetch(query.bind(&self.0.tenant))
+            .await?;
         let row = rows.first().ok_or_else(|| unavailable(GONE))?;
         json::<OverviewRow>(row).map(Overview::from)
     }
@@ -131,7 +134,7 @@ impl LicenseLedger for PostgresStore {
     async fn line(&self, license: &LicenseId, limit: usize) -> Result<Option<Line>, BackendError> {
         let query = self.0.server.ledger.line.query().bind(&self.0.tenant);
         let query = query.bind(license.as_str()).bind(at_most(limit));
-        let rows = self.0.server.fetch(query).await?;
+        let rows = self.0.server.connections.fetch(query).await?;
         let line = rows.first().map(json::<LineRows>).transpose()?;
         Ok(line.map(Line::from))
     }
@@ -147,7 +150,7 @@ impl LicenseLedger for PostgresStore {
             .bind(&self.0.tenant)
             .bind(after.map_or("", Holder::as_str))
             .bind(at_most(limit));
-        let rows = self.0.server.fetch(query).await?;
+        let rows = self.0.server.connections.fetch(query).await?;
         rows.iter().map(holder).collect()
     }
 
@@ -157,7 +160,7 @@ impl LicenseLedger for PostgresStore {
             .bind(&self.0.tenant)
             .bind(i64::try_from(after).unwrap_or(i64::MAX))
             .bind(at_most(limit));
-        let rows = self.0.server.fetch(query).await?;
+        let rows = self.0.server.connections.fetch(query).await?;
         rows.iter().map(event).collect()
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Tenant {
 /// Why the tables cannot be used.
 pub(super) enum Problem {
     Sql(sqlx::Error),
+    /// The default isolation of transactions is another one.
+    Isolation(String),
     Other(OpenErrorKind),
 }
 

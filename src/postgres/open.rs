@@ -1,11 +1,6 @@
 //! Connecting, and what can be said before.
 
-use std::{
-    future::IntoFuture,
-    pin::Pin,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{future::IntoFuture, pin::Pin, sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions, Connection, Executor, PgConnection, PgPool,
@@ -14,13 +9,14 @@ use sqlx::{
 use tokio::{sync::oneshot, time};
 
 use super::{
-    Lease, NOT_PERMITTED, PostgresStore, READ_ONLY, Server, Shared, code,
+    PostgresStore, Server, Shared,
+    connections::{Connections, NOT_PERMITTED, READ_ONLY, code, in_time},
     follow::{self, Followed, Follower},
-    in_time, keys, ledger,
+    keys, ledger,
     migrate::{Problem, Tenant, prepare},
     notify::{Channel, Outbox},
     schema::Schema,
-    write::Memory,
+    write::{Memory, Writer},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -79,12 +75,12 @@ impl PostgresStore {
         })?;
         let began = server.clock.now().monotonic;
         let prepared = async {
-            let mut lease = Lease::new(server.pool.acquire().await?);
-            let tenant = prepare(&mut lease.connection, &server.schema, &name).await;
-            lease.answered = tenant.is_ok();
-            tenant
+            let mut lease = server.connections.lease().await?;
+            let tenant = prepare(lease.connection(), &server.schema, &name).await?;
+            lease.is_answered();
+            Ok(tenant)
         };
-        let prepared = in_time(server.timeout, prepared).await;
+        let prepared = in_time(server.connections.timeout(), prepared).await;
         let tenant = prepared.map_err(|problem| open_error(&server.place, problem))?;
         Ok(Arc::clone(server).store(name, tenant.told(began)))
     }
@@ -223,6 +219,7 @@ impl ConnectPostgres {
             Source::Pool(pool) => {
                 let prepared = async {
                     let mut connection = pool.acquire().await?;
+                    check_isolation(&mut connection).await?;
                     prepare(&mut connection, &schema, &self.tenant).await
                 };
                 (
@@ -272,7 +269,7 @@ impl ConnectPostgres {
     fn pool(&self, options: PgConnectOptions) -> PgPool {
         // The server gives up too what nobody waits for any more, and with it the locks it holds.
         let settings = format!(
-            "SET statement_timeout = {}",
+            "SET statement_timeout = {}; SET default_transaction_isolation = 'read committed'",
             self.timeout.as_millis().max(1)
         );
         let settings: Arc<str> = settings.into();
@@ -303,6 +300,7 @@ impl ConnectPostgres {
         place: String,
     ) -> Arc<Server> {
         let (followed, outbox) = (Followed::default(), Arc::<Outbox>::default());
+        let connections = Arc::new(Connections::of(pool, self.timeout));
         let (following, ended) = oneshot::channel();
         let follower = Follower {
             // It alone would log a statement each second.
@@ -311,14 +309,17 @@ impl ConnectPostgres {
             outbox: Arc::clone(&outbox),
             statements: follow::Statements::new(&schema),
             followed: followed.clone(),
+            connections: Arc::clone(&connections),
             clock: Arc::clone(&self.clock),
             every: self.poll_interval,
             timeout: self.timeout,
         };
         follower.start(ended);
+        let writer = Arc::new(Writer::new(Arc::clone(&connections), &schema));
         Arc::new(Server {
-            pool,
-            timeout: self.timeout,
+            writes: Turns::begin(&Arc::downgrade(&writer)),
+            writer,
+            connections,
             keys: keys::Statements::new(&schema),
             ledger: ledger::Statements::new(&schema),
             schema,
@@ -340,7 +341,7 @@ impl Server {
             server: self,
             tenant,
             told,
-            turns: Turns::begin(Weak::clone(shared)),
+            turns: Turns::begin(shared),
             memory: Memory::default(),
         }))
     }
@@ -376,6 +377,16 @@ impl std::fmt::Debug for ConnectPostgres {
     }
 }
 
+/// A statement that waited for a lock must see what was committed meanwhile.
+async fn check_isolation(connection: &mut PgConnection) -> Result<(), Problem> {
+    let isolation = sqlx::query_scalar("SHOW default_transaction_isolation");
+    let isolation: String = isolation.fetch_one(connection).await?;
+    match isolation == "read committed" {
+        true => Ok(()),
+        false => Err(Problem::Isolation(isolation)),
+    }
+}
+
 fn check_tenant(name: &str) -> Result<(), InvalidName> {
     match (1..=200).contains(&name.len()) && !name.contains('\0') {
         true => Ok(()),
@@ -386,6 +397,13 @@ fn check_tenant(name: &str) -> Result<(), InvalidName> {
 fn open_error(place: &str, problem: Problem) -> OpenError {
     let error = match problem {
         Problem::Other(kind) => return OpenError::new(place, kind),
+        Problem::Isolation(found) => {
+            let source = format!(
+                "default_transaction_isolation is {found:?} in the pool's connections, and has to be \
+                 \"read committed\""
+            );
+            return OpenError::new(place, OpenErrorKind::InvalidSetting).with_source(source);
+        }
         Problem::Sql(error) => error,
     };
     let kind = match (&error, code(&error).as_deref()) {

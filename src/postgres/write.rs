@@ -1,34 +1,53 @@
 //! Writing to the license ledger.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
+use serde::Serialize;
 use sqlx::{Connection, PgConnection, Postgres, Row, Transaction, postgres::PgRow, types::Json};
 
 use super::{
-    Lease, PgQuery, PostgresStore, Shared,
+    PostgresStore, Shared,
+    connections::{Connections, PgQuery, write_failed},
     ledger::{GONE, json},
     notify::Of,
-    write_failed,
+    schema::{Schema, Statement},
 };
 use crate::{
     clock::Timestamp,
     error::BackendError,
     ledger_state::{
         LedgerState,
-        excerpt::{Applied, Delta, Excerpt, Reach},
+        excerpt::{Applied, Delta, Excerpt, Reach, is_of_one_holder},
         remembered::Remembered,
     },
     license_ledger::{Actor, Eviction, Holder, LicenseEvent, Operation},
-    sql::{EventRow, RESTORED_AT_ONCE, ToldLog, Transactions, unavailable},
+    sql::{EventRow, RESTORED_AT_ONCE, Work, unavailable},
     transfer::{LedgerCopy, RestoreLedger},
 };
 
 #[async_trait]
-impl Transactions for Shared {
+impl Work for Shared {
+    type Asked = (Operation, Actor);
+    type Answer = Vec<LicenseEvent>;
+
+    fn can_share((operation, _): &Self::Asked) -> bool {
+        is_of_one_holder(operation)
+    }
+
+    async fn work(&self, asked: &[Self::Asked]) -> Result<Vec<Self::Answer>, BackendError> {
+        let events = self.apply_all(asked).await?;
+        self.told.ledger.tell_own(events.iter().flatten());
+        self.announce(events.iter().flatten());
+        Ok(events)
+    }
+}
+
+impl Shared {
     async fn apply_all(
         &self,
         operations: &[(Operation, Actor)],
@@ -50,26 +69,16 @@ impl Transactions for Shared {
             };
             let applied = self.apply_to(&excerpt, operations);
             let events = applied.events.iter().flatten();
-            let write = self.write(&excerpt, &strangers, &applied.delta, events);
-            let written = written(&self.server.change(write).await?)?;
-            if let Some(server_time) = written {
+            let write = self.write(&excerpt, strangers, applied.delta, events);
+            if let Some(server_time) = self.server.writes.ask(write).await?? {
                 let known = Remembered::after(wanted(), &excerpt, &applied.after, memory);
                 self.memory.keep(known, server_time);
-                self.announce(applied.events.iter().flatten());
                 return Ok(applied.events);
             }
         }
-        let events = self.apply_locked(operations, &reach).await?;
-        self.announce(events.iter().flatten());
-        Ok(events)
+        self.apply_locked(operations, &reach).await
     }
 
-    fn told(&self) -> &ToldLog {
-        &self.told.ledger
-    }
-}
-
-impl Shared {
     /// The time of the store's own clock, where it was given one.
     fn given_time(&self) -> Option<Timestamp> {
         let clock = self.server.time.as_ref()?;
@@ -85,7 +94,7 @@ impl Shared {
     }
 
     pub(super) async fn excerpt(&self, reach: &Reach) -> Result<Excerpt, BackendError> {
-        let rows = self.server.fetch(self.ask_for(reach)).await?;
+        let rows = self.server.connections.fetch(self.ask_for(reach)).await?;
         json(rows.first().ok_or_else(|| unavailable(GONE))?)
     }
 
@@ -109,19 +118,17 @@ impl Shared {
     fn write<'e>(
         &self,
         excerpt: &Excerpt,
-        strangers: &[Holder],
-        delta: &Delta,
+        strangers: Vec<Holder>,
+        delta: Delta,
         events: impl IntoIterator<Item = &'e LicenseEvent>,
-    ) -> PgQuery<'_> {
-        let strangers: Vec<_> = strangers.iter().map(Holder::to_string).collect();
-        let log: Vec<_> = events.into_iter().map(EventRow::of).collect();
-        let query = self.server.ledger.write.query();
-        query
-            .bind(&self.tenant)
-            .bind(excerpt.ops.cast_signed())
-            .bind(strangers)
-            .bind(Json(delta))
-            .bind(Json(log))
+    ) -> Write {
+        Write {
+            tenant: self.tenant.clone(),
+            expected: excerpt.ops,
+            strangers,
+            delta,
+            log: events.into_iter().map(EventRow::of).collect(),
+        }
     }
 
     /// Takes the tenant's lock first, so that nobody can come in between.
@@ -131,19 +138,22 @@ impl Shared {
         reach: &Reach,
     ) -> Result<Vec<Vec<LicenseEvent>>, BackendError> {
         let work = async {
-            let connection = self.server.pool.acquire().await.map_err(write_failed)?;
-            let mut lease = Lease::new(connection);
-            let (mut transaction, excerpt) =
-                self.begin_locked(&mut lease.connection, reach).await?;
+            let mut lease = self
+                .server
+                .connections
+                .lease()
+                .await
+                .map_err(write_failed)?;
+            let (mut transaction, excerpt) = self.begin_locked(lease.connection(), reach).await?;
             let applied = self.apply_to(&excerpt, operations);
             let events = applied.events.iter().flatten();
-            let write = self.write(&excerpt, &[], &applied.delta, events);
-            write_locked(&mut transaction, write).await?;
+            let write = self.write(&excerpt, Vec::new(), applied.delta, events);
+            self.write_locked(&mut transaction, write).await?;
             transaction.commit().await.map_err(write_failed)?;
-            lease.answered = true;
+            lease.is_answered();
             Ok(applied.events)
         };
-        let limited = tokio::time::timeout(self.server.timeout, work);
+        let limited = tokio::time::timeout(self.server.connections.timeout(), work);
         limited.await.map_err(unavailable)?
     }
 
@@ -164,13 +174,29 @@ impl Shared {
         Ok((transaction, excerpt))
     }
 
+    async fn write_locked(
+        &self,
+        transaction: &mut PgConnection,
+        write: Write,
+    ) -> Result<(), BackendError> {
+        let query = self.server.writer.query(&[&write]);
+        let rows = query.fetch_all(transaction).await.map_err(write_failed)?;
+        match server_time(&rows)? {
+            Some(_) => Ok(()),
+            None => Err(unavailable("somebody wrote past the lock")),
+        }
+    }
+
     /// Writes a whole ledger, and answers with its log; nothing where there are events already.
     async fn restore(&self, copy: &LedgerCopy) -> Result<Option<Vec<LicenseEvent>>, BackendError> {
         let reach = Reach::of([&Operation::Tick], self.given_time());
-        let connection = self.server.pool.acquire().await.map_err(write_failed)?;
-        let mut lease = Lease::new(connection);
-        let (mut transaction, mut excerpt) =
-            self.begin_locked(&mut lease.connection, &reach).await?;
+        let mut lease = self
+            .server
+            .connections
+            .lease()
+            .await
+            .map_err(write_failed)?;
+        let (mut transaction, mut excerpt) = self.begin_locked(lease.connection(), &reach).await?;
         let restored = if excerpt.seq > 0 {
             None
         } else {
@@ -179,33 +205,111 @@ impl Shared {
             let (state, events) = copy.at(excerpt.instant().max(clock), eviction);
             let delta = Delta::between(&LedgerState::new(eviction), &state);
             for (delta, events) in delta.pieces(&events, RESTORED_AT_ONCE) {
-                let write = self.write(&excerpt, &[], &delta, events);
-                write_locked(&mut transaction, write).await?;
+                let write = self.write(&excerpt, Vec::new(), delta, events);
+                self.write_locked(&mut transaction, write).await?;
                 excerpt.ops += 1;
             }
             Some(events)
         };
         transaction.commit().await.map_err(write_failed)?;
-        lease.answered = true;
+        lease.is_answered();
         Ok(restored)
     }
 }
 
-async fn write_locked(
-    transaction: &mut PgConnection,
-    write: PgQuery<'_>,
-) -> Result<(), BackendError> {
-    let row = write.fetch_one(transaction).await.map_err(write_failed)?;
-    match written(&row)? {
-        Some(_) => Ok(()),
-        None => Err(unavailable("somebody wrote past the lock")),
+/// What operations on one tenant's ledger come to.
+#[derive(Debug, Serialize)]
+pub(super) struct Write {
+    tenant: String,
+    /// So many writings there were when the operations were applied.
+    expected: u64,
+    /// Holders that were taken to be unknown.
+    strangers: Vec<Holder>,
+    #[serde(flatten)]
+    delta: Delta,
+    log: Vec<EventRow>,
+}
+
+/// Writes for all tenants of a schema. Several tenants' writes are one transaction: that costs the
+/// server, and its disk, not much more than one of them.
+pub(super) struct Writer {
+    connections: Arc<Connections>,
+    statement: Statement,
+}
+
+impl Writer {
+    pub(super) fn new(connections: Arc<Connections>, schema: &Schema) -> Self {
+        Self {
+            connections,
+            statement: Statement::new(format!(
+                "SELECT written, at FROM {schema}.tower_write($1, $2)"
+            )),
+        }
+    }
+
+    /// The statement that writes for these tenants.
+    fn query(&self, writes: &[&Write]) -> PgQuery<'_> {
+        let has_more = writes.iter().any(|write| write.delta.has_more());
+        let query = self.statement.query();
+        query.bind(Json(writes)).bind(has_more)
+    }
+
+    async fn write(&self, writes: &[&Write]) -> Result<Vec<PgRow>, sqlx::Error> {
+        self.connections.send(self.query(writes)).await
     }
 }
 
-/// The server's time, if it was written.
-fn written(row: &PgRow) -> Result<Option<Timestamp>, BackendError> {
-    let micros: Option<i64> = row.try_get(0).map_err(unavailable)?;
-    Ok(micros.map(Timestamp::from_unix_micros))
+/// The server's time, where it was written.
+type Written = Option<Timestamp>;
+
+#[async_trait]
+impl Work for Writer {
+    type Asked = Write;
+    type Answer = Result<Written, BackendError>;
+
+    fn can_share(_: &Write) -> bool {
+        true
+    }
+
+    async fn work(&self, asked: &[Write]) -> Result<Vec<Self::Answer>, BackendError> {
+        // A second write for one tenant comes too late for what it expects, and is not done.
+        let mut first: BTreeMap<_, _> = BTreeMap::new();
+        for (index, write) in asked.iter().enumerate() {
+            first.entry(&*write.tenant).or_insert(index);
+        }
+        let writes: Vec<_> = first.values().map(|index| &asked[*index]).collect();
+        let mut answers: Vec<_> = asked.iter().map(|_| Ok(None)).collect();
+        match self.write(&writes).await {
+            Ok(rows) => {
+                for row in &rows {
+                    let (tenant, at) = written(row)?;
+                    answers[first[tenant]] = Ok(Some(at));
+                }
+            }
+            // What is wrong with one of them is not the others' fault.
+            Err(sqlx::Error::Database(_)) if writes.len() > 1 => {
+                for (index, write) in first.into_values().zip(writes) {
+                    let rows = self.write(&[write]).await.map_err(write_failed);
+                    answers[index] = rows.and_then(|rows| server_time(&rows));
+                }
+            }
+            Err(error) => return Err(write_failed(error)),
+        }
+        Ok(answers)
+    }
+}
+
+/// A tenant for which was written, and the server's time.
+fn written(row: &PgRow) -> Result<(&str, Timestamp), BackendError> {
+    let read = || Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?));
+    let (tenant, micros) = read().map_err(unavailable)?;
+    Ok((tenant, Timestamp::from_unix_micros(micros)))
+}
+
+/// The same where one was asked for.
+fn server_time(rows: &[PgRow]) -> Result<Written, BackendError> {
+    let written = rows.first().map(written).transpose()?;
+    Ok(written.map(|(_, at)| at))
 }
 
 #[async_trait]

@@ -1,5 +1,5 @@
-//! Operations on a ledger in a database: one transaction after the other, and whoever waits
-//! meanwhile goes together in the next one.
+//! Work in a database that is better done together: whoever comes while others are at it goes
+//! together in the next transaction.
 
 use std::{
     collections::VecDeque,
@@ -13,55 +13,49 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{
-    error::BackendError,
-    ledger_state::excerpt::is_of_one_holder,
-    license_ledger::{Actor, LicenseEvent, Operation},
-    sql::ToldLog,
-};
+use crate::error::BackendError;
 
-/// What applies operations to the tables.
+/// What can be done for several at once.
 #[async_trait]
-pub(crate) trait Transactions: Send + Sync + 'static {
-    fn told(&self) -> &ToldLog;
+pub(crate) trait Work: Send + Sync + 'static {
+    type Asked: Send + Sync + 'static;
+    type Answer: Send + 'static;
 
-    /// Applies all of these in one transaction, in this order, and answers with the events of each.
-    /// Where there are several, each is of one holder.
-    async fn apply_all(
-        &self,
-        operations: &[(Operation, Actor)],
-    ) -> Result<Vec<Vec<LicenseEvent>>, BackendError>;
+    /// Whether this can share a transaction with others of which the same is said.
+    fn can_share(asked: &Self::Asked) -> bool;
+
+    /// Does all of these in one transaction, in this order, and gives each its answer.
+    async fn work(&self, asked: &[Self::Asked]) -> Result<Vec<Self::Answer>, BackendError>;
 }
 
-/// The way in for everyone who has an operation to apply.
+/// The way in for everyone who has something to be done.
 #[derive(Debug, Clone)]
-pub(crate) struct Turns(mpsc::Sender<Asked>);
+pub(crate) struct Turns<W: Work>(mpsc::Sender<Waiting<W>>);
 
 #[derive(Debug)]
-struct Asked {
-    operation: (Operation, Actor),
-    answer: oneshot::Sender<Result<Vec<LicenseEvent>, BackendError>>,
+struct Waiting<W: Work> {
+    asked: W::Asked,
+    answer: oneshot::Sender<Result<W::Answer, BackendError>>,
 }
 
-/// As many as go in one transaction.
+/// As many go in one transaction.
 const TOGETHER: usize = 64;
 
-impl Turns {
-    /// Begins to work on the tokio runtime in which it is called, until the ledger is dropped.
-    pub(crate) fn begin(ledger: Weak<impl Transactions>) -> Self {
-        let (way_in, asked) = mpsc::channel(TOGETHER);
-        tokio::spawn(work(asked, ledger));
+impl<W: Work> Turns<W> {
+    /// Begins to work on the tokio runtime in which it is called, until the worker is dropped.
+    pub(crate) fn begin(worker: &Weak<W>) -> Self {
+        let (way_in, come) = mpsc::channel(TOGETHER);
+        let queue = Queue {
+            come,
+            first: VecDeque::new(),
+        };
+        tokio::spawn(work(queue, Weak::clone(worker)));
         Self(way_in)
     }
 
-    pub(crate) async fn apply(
-        &self,
-        operation: Operation,
-        actor: &Actor,
-    ) -> Result<Vec<LicenseEvent>, BackendError> {
+    pub(crate) async fn ask(&self, asked: W::Asked) -> Result<W::Answer, BackendError> {
         let (answer, wait) = oneshot::channel();
-        let operation = (operation, actor.clone());
-        let sent = self.0.send(Asked { operation, answer }).await;
+        let sent = self.0.send(Waiting { asked, answer }).await;
         sent.map_err(|_| gone())?;
         wait.await.map_err(|_| gone())?
     }
@@ -71,46 +65,50 @@ fn gone() -> BackendError {
     BackendError::unavailable("the runtime in which the store was opened ended")
 }
 
-async fn work(mut asked: mpsc::Receiver<Asked>, ledger: Weak<impl Transactions>) {
-    let mut queue: VecDeque<Asked> = VecDeque::new();
-    loop {
-        if queue.is_empty() {
-            let Some(first) = asked.recv().await else {
-                return;
-            };
-            queue.push_back(first);
+struct Queue<W: Work> {
+    come: mpsc::Receiver<Waiting<W>>,
+    /// Those who came while others went first.
+    first: VecDeque<Waiting<W>>,
+}
+
+impl<W: Work> Queue<W> {
+    /// Those who go together next; nobody when nobody will come any more.
+    async fn next(&mut self) -> Option<Vec<Waiting<W>>> {
+        if self.first.is_empty() {
+            self.first.push_back(self.come.recv().await?);
         }
-        while queue.len() < TOGETHER
-            && let Ok(next) = asked.try_recv()
+        while self.first.len() < TOGETHER
+            && let Ok(next) = self.come.try_recv()
         {
-            queue.push_back(next);
+            self.first.push_back(next);
         }
-        let alike = queue
-            .iter()
-            .take_while(|asked| is_of_one_holder(&asked.operation.0));
-        let together = alike.count().max(1);
-        // Who went away before its turn wants nothing any more.
-        let (operations, answers): (Vec<_>, Vec<_>) = queue
-            .drain(..together)
-            .filter(|asked| !asked.answer.is_closed())
-            .map(|asked| (asked.operation, asked.answer))
-            .unzip();
-        if operations.is_empty() {
-            continue;
-        }
-        let Some(ledger) = ledger.upgrade() else {
+        let sharing = self.first.iter();
+        let sharing = sharing.take_while(|waiting| W::can_share(&waiting.asked));
+        let together = sharing.count().max(1);
+        Some(self.first.drain(..together).collect())
+    }
+}
+
+async fn work<W: Work>(mut queue: Queue<W>, worker: Weak<W>) {
+    loop {
+        let (Some(waiting), Some(worker)) = (queue.next().await, worker.upgrade()) else {
             return;
         };
-        let applied = AssertUnwindSafe(ledger.apply_all(&operations)).catch_unwind();
-        let applied = applied
-            .await
-            .unwrap_or_else(|_| Err(BackendError::unavailable("applying an operation panicked")));
-        match applied {
-            Ok(events) => {
-                ledger.told().tell_own(events.iter().flatten());
-                for (answer, events) in answers.into_iter().zip(events) {
+        // Who went away before its turn wants nothing any more.
+        let (asked, answers): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .filter(|waiting| !waiting.answer.is_closed())
+            .map(|waiting| (waiting.asked, waiting.answer))
+            .unzip();
+        if asked.is_empty() {
+            continue;
+        }
+        let done = AssertUnwindSafe(worker.work(&asked)).catch_unwind().await;
+        match done.unwrap_or_else(|_| Err(BackendError::unavailable("the work panicked"))) {
+            Ok(done) => {
+                for (answer, done) in answers.into_iter().zip(done) {
                     // Whoever went away meanwhile finds it done.
-                    let _ = answer.send(Ok(events));
+                    let _ = answer.send(Ok(done));
                 }
             }
             Err(error) => {

@@ -8,12 +8,12 @@ use super::{Shared, SqliteStore, error::write_failed, readings, tables};
 use crate::{
     changes::Changes,
     error::BackendError,
-    ledger_state::excerpt::{Excerpt, Reach},
+    ledger_state::excerpt::{Excerpt, Reach, is_of_one_holder},
     license_ledger::{
         Actor, Holder, HolderState, LicenseEvent, LicenseId, LicenseLedger, Line, Module,
         Operation, Overview, Standings,
     },
-    sql::{ReadExcerpt, ToldLog, Transactions, at_most, unavailable},
+    sql::{ReadExcerpt, Work, at_most, unavailable},
     transfer::{LedgerCopy, RestoreLedger},
 };
 
@@ -24,7 +24,7 @@ impl LicenseLedger for SqliteStore {
         operation: Operation,
         actor: &Actor,
     ) -> Result<Vec<LicenseEvent>, BackendError> {
-        self.0.turns.apply(operation, actor).await
+        self.0.turns.ask((operation, actor.clone())).await
     }
 
     async fn standings(&self, holder: &Holder, _: &[Module]) -> Result<Standings, BackendError> {
@@ -105,19 +105,20 @@ impl SqliteStore {
 }
 
 #[async_trait]
-impl Transactions for Shared {
-    async fn apply_all(
-        &self,
-        operations: &[(Operation, Actor)],
-    ) -> Result<Vec<Vec<LicenseEvent>>, BackendError> {
-        let mut transaction = self.write().await?;
-        let now = self.clock.now().wall;
-        let events = tables::apply(&mut transaction, self.eviction, operations, now).await?;
-        transaction.commit().await.map_err(write_failed)?;
-        Ok(events)
+impl Work for Shared {
+    type Asked = (Operation, Actor);
+    type Answer = Vec<LicenseEvent>;
+
+    fn can_share((operation, _): &Self::Asked) -> bool {
+        is_of_one_holder(operation)
     }
 
-    fn told(&self) -> &ToldLog {
-        &self.told.ledger
+    async fn work(&self, asked: &[Self::Asked]) -> Result<Vec<Self::Answer>, BackendError> {
+        let mut transaction = self.write().await?;
+        let now = self.clock.now().wall;
+        let events = tables::apply(&mut transaction, self.eviction, asked, now).await?;
+        transaction.commit().await.map_err(write_failed)?;
+        self.told.ledger.tell_own(events.iter().flatten());
+        Ok(events)
     }
 }

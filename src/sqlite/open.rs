@@ -5,7 +5,7 @@ use std::{
     num::NonZero,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{Arc, Weak},
+    sync::Arc,
     time::Duration,
 };
 
@@ -141,7 +141,7 @@ impl OpenSqlite {
             readers,
             writer: write_pool(options.clone()),
             told: ToldOfBoth::from(keys, events),
-            turns: Turns::begin(Weak::clone(shared)),
+            turns: Turns::begin(shared),
             eviction: self.eviction,
             clock: self.clock,
         });

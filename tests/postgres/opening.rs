@@ -66,6 +66,31 @@ async fn missing_database_is_named() {
 }
 
 #[tokio::test]
+async fn pool_with_another_isolation_is_refused() {
+    let schema = server::own_name("isolation");
+    let pool = |isolation: &'static str| {
+        let set = format!("SET default_transaction_isolation = '{isolation}'");
+        let options = PgPoolOptions::new().after_connect(move |connection, _| {
+            let set = sqlx::AssertSqlSafe(set.clone());
+            Box::pin(async move { connection.execute(set).await.map(drop) })
+        });
+        options.connect_lazy(&server::address()).unwrap()
+    };
+    for isolation in ["repeatable read", "serializable"] {
+        let connect = PostgresStore::with_pool(pool(isolation)).with_schema(&schema);
+        let error = refused(connect).await;
+        assert_eq!(error.kind(), OpenErrorKind::InvalidSetting);
+        let whole = whole(&error);
+        assert!(
+            whole.contains("default_transaction_isolation") && whole.contains(isolation),
+            "{whole}"
+        );
+    }
+    let connect = PostgresStore::with_pool(pool("read committed")).with_schema(&schema);
+    connect.await.unwrap();
+}
+
+#[tokio::test]
 async fn missing_right_to_make_the_schema_is_named() {
     let role = server::own_name("stranger");
     server::execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'p'")).await;
