@@ -13,6 +13,7 @@ mod cut_off;
 mod following;
 mod opening;
 mod outages;
+mod reading;
 
 use std::time::Duration;
 
