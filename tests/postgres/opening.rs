@@ -192,8 +192,7 @@ async fn pool_of_the_service_is_used_as_it_is() {
         .max_connections(1)
         .after_connect(|connection, _| {
             Box::pin(async move {
-                let hide = "SET default_transaction_isolation = 'repeatable read';
-                     CREATE TEMPORARY TABLE tower_key (id text);
+                let hide = "CREATE TEMPORARY TABLE tower_key (id text);
                      CREATE TEMPORARY TABLE tower_tenant (id text)";
                 connection.execute(hide).await.map(drop)
             })
