@@ -78,6 +78,9 @@ pub(crate) struct Excerpt {
     pub(crate) licenses: Vec<LicenseRow>,
     /// How many seats are taken of each license, known or not.
     pub(crate) used: Vec<(LicenseId, u64)>,
+    /// Licenses that nobody waits for, where that was asked before their lines are read.
+    #[serde(default)]
+    pub(crate) idle: Vec<LicenseId>,
     /// A full holder's may be here twice: as its own and as one of a line.
     pub(crate) places: Vec<PlaceRow>,
 }
@@ -264,7 +267,10 @@ impl Reach {
                 Some(seats) if used > u64::from(seats) => used - u64::from(seats) + full as u64,
                 Some(_) | None => 0,
             },
-            waiting: more.saturating_add((self.operations + 2 * full) as u64),
+            waiting: match excerpt.idle.contains(license) {
+                true => 0,
+                false => more.saturating_add((self.operations + 2 * full) as u64),
+            },
         }
     }
 }

@@ -74,6 +74,12 @@ select json_object(
             where place.license = needed.license and seat is not null
         ))) from needed
     ),
+    'idle', (
+        select json_group_array(license) from needed where not exists (
+            select 1 from tower_place as place
+            where place.license = needed.license and seat is null
+        )
+    ),
     'places', (
         select json_group_array(json_object(
             'license', license, 'holder', holder,

@@ -51,7 +51,7 @@ pub enum Durability {
     #[default]
     PowerLoss,
     /// The end of the process, however sudden; the latest changes before a power failure may be
-    /// missing afterwards. About three times as many changes in the same time.
+    /// missing afterwards. A change need not wait for the disk.
     ProcessDeath,
 }
 

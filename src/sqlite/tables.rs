@@ -1,6 +1,6 @@
 //! The ledger's tables: reading excerpts of it, and writing what changed.
 
-use sqlx::{SqliteConnection, query, query_as, query_scalar};
+use sqlx::{AssertSqlSafe, SqliteConnection, query, query_as, query_scalar};
 
 use super::error::write_failed;
 use crate::{
@@ -31,8 +31,8 @@ pub(super) async fn apply(
         .iter()
         .map(|(operation, actor)| (operation, actor, now));
     let applied = excerpt.apply(eviction, each);
-    write(transaction, &applied.delta).await?;
-    append(transaction, applied.events.iter().flatten()).await?;
+    let events = applied.events.iter().flatten();
+    write(transaction, &applied.delta, events).await?;
     Ok(applied.events)
 }
 
@@ -55,8 +55,7 @@ pub(super) async fn restore(
     let (state, events) = copy.at(now, eviction);
     let delta = Delta::between(&LedgerState::new(eviction), &state);
     for (delta, events) in delta.pieces(&events, RESTORED_AT_ONCE) {
-        write(transaction, &delta).await?;
-        append(transaction, events.iter()).await?;
+        write(transaction, &delta, events.iter()).await?;
     }
     Ok(Some(events))
 }
@@ -149,103 +148,84 @@ const WAITING: &str = "\
     from tower_place join tower_holder using (holder) \
     where license = ? and seat is null order by seq limit ?";
 
-/// Writes what changed, table by table, each with one statement.
-async fn write(connection: &mut SqliteConnection, delta: &Delta) -> Result<(), BackendError> {
-    query("update tower_tenant set clock = ?, seq = ?, limited_edition = ?, ops = ops + 1")
+/// Writes what changed, table by table, and what happened to the end of the log. All goes to the
+/// connection's thread at once: each way there and back takes longer than a statement.
+async fn write<'e>(
+    connection: &mut SqliteConnection,
+    delta: &Delta,
+    events: impl Iterator<Item = &'e LicenseEvent>,
+) -> Result<(), BackendError> {
+    let events: Vec<_> = events.map(EventRow::of).collect();
+    let rows = [
+        // What is gone goes first.
+        (HOLDERS_GONE, json_unless_empty(&delta.holders_gone)),
+        (ASSIGNMENTS_GONE, json_unless_empty(&delta.assignments_gone)),
+        (PLACES_GONE, json_unless_empty(&delta.places_gone)),
+        (LICENSES_GONE, json_unless_empty(&delta.licenses_gone)),
+        (HOLDERS, json_unless_empty(&delta.holders)),
+        (ASSIGNMENTS, json_unless_empty(&delta.assignments)),
+        (MODULES, json_unless_empty(&delta.modules)),
+        (LICENSES, json_unless_empty(&delta.licenses)),
+        (PLACES, json_unless_empty(&delta.places)),
+        (EVENTS, json_unless_empty(&events)),
+    ];
+    let rows = rows.into_iter();
+    let (statements, rows): (Vec<_>, Vec<_>) = rows
+        .filter_map(|(statement, rows)| Some((statement, rows?)))
+        .unzip();
+    let statements = format!("{TENANT}; {}", statements.join("; "));
+    let own = query(AssertSqlSafe(statements))
         .bind(delta.clock)
         .bind(delta.seq.cast_signed())
-        .bind(delta.limited_edition)
-        .execute(&mut *connection)
-        .await
-        .map_err(write_failed)?;
-    // What is gone goes first.
-    for (statement, rows) in [
-        (
-            "delete from tower_holder where holder in (select value from json_each(?))",
-            json_unless_empty(&delta.holders_gone),
-        ),
-        (
-            "delete from tower_assignment where (holder, module) in \
-             (select value ->> 0, value ->> 1 from json_each(?))",
-            json_unless_empty(&delta.assignments_gone),
-        ),
-        (
-            "delete from tower_place where (license, holder) in \
-             (select value ->> 0, value ->> 1 from json_each(?))",
-            json_unless_empty(&delta.places_gone),
-        ),
-        (
-            "delete from tower_license where license in (select value from json_each(?))",
-            json_unless_empty(&delta.licenses_gone),
-        ),
-        (
-            "insert into tower_holder \
-             select value ->> 'holder', value ->> 'enabled', value ->> 'active_until', \
-             value ->> 'revoked' from json_each(?) where true \
-             on conflict (holder) do update set enabled = excluded.enabled, \
-             active_until = excluded.active_until, revoked = excluded.revoked",
-            json_unless_empty(&delta.holders),
-        ),
-        (
-            "insert into tower_assignment \
-             select value ->> 'holder', value ->> 'module', value ->> 'seq', value ->> 'at' \
-             from json_each(?) where true \
-             on conflict (holder, module) do update set seq = excluded.seq, at = excluded.at",
-            json_unless_empty(&delta.assignments),
-        ),
-        (
-            "insert into tower_module \
-             select value ->> 'module', value ->> 'license' from json_each(?) where true \
-             on conflict (module) do update set license = excluded.license",
-            json_unless_empty(&delta.modules),
-        ),
-        (
-            "insert into tower_license \
-             select value ->> 'license', value ->> 'seats', value ->> 'valid_until' \
-             from json_each(?) where true \
-             on conflict (license) do update set seats = excluded.seats, \
-             valid_until = excluded.valid_until",
-            json_unless_empty(&delta.licenses),
-        ),
-        (
-            "insert into tower_place \
-             select value ->> 'license', value ->> 'holder', value ->> 'seq', value ->> 'at', \
-             value ->> 'seat', value ->> 'seat_at' from json_each(?) where true \
-             on conflict (license, holder) do update set seq = excluded.seq, at = excluded.at, \
-             seat = excluded.seat, seat_at = excluded.seat_at",
-            json_unless_empty(&delta.places),
-        ),
-    ] {
-        if let Some(rows) = rows {
-            query(statement)
-                .bind(rows)
-                .execute(&mut *connection)
-                .await
-                .map_err(write_failed)?;
-        }
-    }
+        .bind(delta.limited_edition);
+    let all = rows.into_iter().fold(own, |query, rows| query.bind(rows));
+    all.execute(connection).await.map_err(write_failed)?;
     Ok(())
 }
 
-/// Writes events to the end of the log.
-async fn append(
-    connection: &mut SqliteConnection,
-    events: impl Iterator<Item = &LicenseEvent>,
-) -> Result<(), BackendError> {
-    let rows: Vec<_> = events.map(EventRow::of).collect();
-    if let Some(rows) = json_unless_empty(&rows) {
-        query(
-            "insert into tower_event \
-             select value ->> 'seq', value ->> 'at', value ->> 'actor', value ->> 'event' \
-             from json_each(?)",
-        )
-        .bind(rows)
-        .execute(connection)
-        .await
-        .map_err(write_failed)?;
-    }
-    Ok(())
-}
+const TENANT: &str =
+    "update tower_tenant set clock = ?, seq = ?, limited_edition = ?, ops = ops + 1";
+const HOLDERS_GONE: &str =
+    "delete from tower_holder where holder in (select value from json_each(?))";
+const ASSIGNMENTS_GONE: &str = "\
+    delete from tower_assignment where (holder, module) in \
+    (select value ->> 0, value ->> 1 from json_each(?))";
+const PLACES_GONE: &str = "\
+    delete from tower_place where (license, holder) in \
+    (select value ->> 0, value ->> 1 from json_each(?))";
+const LICENSES_GONE: &str =
+    "delete from tower_license where license in (select value from json_each(?))";
+const HOLDERS: &str = "\
+    insert into tower_holder \
+    select value ->> 'holder', value ->> 'enabled', value ->> 'active_until', \
+    value ->> 'revoked' from json_each(?) where true \
+    on conflict (holder) do update set enabled = excluded.enabled, \
+    active_until = excluded.active_until, revoked = excluded.revoked";
+const ASSIGNMENTS: &str = "\
+    insert into tower_assignment \
+    select value ->> 'holder', value ->> 'module', value ->> 'seq', value ->> 'at' \
+    from json_each(?) where true \
+    on conflict (holder, module) do update set seq = excluded.seq, at = excluded.at";
+const MODULES: &str = "\
+    insert into tower_module \
+    select value ->> 'module', value ->> 'license' from json_each(?) where true \
+    on conflict (module) do update set license = excluded.license";
+const LICENSES: &str = "\
+    insert into tower_license \
+    select value ->> 'license', value ->> 'seats', value ->> 'valid_until' \
+    from json_each(?) where true \
+    on conflict (license) do update set seats = excluded.seats, \
+    valid_until = excluded.valid_until";
+const PLACES: &str = "\
+    insert into tower_place \
+    select value ->> 'license', value ->> 'holder', value ->> 'seq', value ->> 'at', \
+    value ->> 'seat', value ->> 'seat_at' from json_each(?) where true \
+    on conflict (license, holder) do update set seq = excluded.seq, at = excluded.at, \
+    seat = excluded.seat, seat_at = excluded.seat_at";
+const EVENTS: &str = "\
+    insert into tower_event \
+    select value ->> 'seq', value ->> 'at', value ->> 'actor', value ->> 'event' \
+    from json_each(?)";
 
 #[cfg(test)]
 mod tests {
@@ -274,6 +254,10 @@ mod tests {
             RESERVED_OLDEST_FIRST,
             RESERVED_NEWEST_FIRST,
             WAITING,
+            HOLDERS_GONE,
+            ASSIGNMENTS_GONE,
+            PLACES_GONE,
+            LICENSES_GONE,
         ] {
             for step in plan(connection, statement).await {
                 let growing = ["holder", "assignment", "module", "place"];

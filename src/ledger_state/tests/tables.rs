@@ -48,6 +48,7 @@ impl Tables {
             modules: self.modules.values().cloned().collect(),
             licenses: self.licenses.values().cloned().collect(),
             used: used.collect(),
+            idle: Vec::new(),
             places: self.places.values().cloned().collect(),
         }
     }
@@ -92,6 +93,11 @@ impl Tables {
         let ends = ends.chain(self.licenses.values().filter_map(|row| row.valid_until));
         let later = reach.now.map_or(self.clock, |now| now.max(self.clock));
         let used = licenses.iter().map(|id| ((*id).clone(), self.used(id)));
+        let waits = |id: &LicenseId| {
+            let mut line = self.places.values().filter(|row| row.license == *id);
+            line.any(|row| row.seat.is_none())
+        };
+        let idle = licenses.iter().copied().filter(|id| !waits(id));
         let known = licenses.iter().filter_map(|id| self.licenses.get(*id));
         let mut excerpt = Excerpt {
             now: reach.now,
@@ -103,6 +109,7 @@ impl Tables {
             holders: full.iter().filter_map(|holder| row(holder)).collect(),
             others: Vec::new(),
             used: used.collect(),
+            idle: idle.cloned().collect(),
             licenses: known.cloned().collect(),
             places: Vec::new(),
             assignments,
