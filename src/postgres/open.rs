@@ -317,7 +317,7 @@ impl ConnectPostgres {
         follower.start(ended);
         let writer = Arc::new(Writer::new(Arc::clone(&connections), &schema));
         Arc::new(Server {
-            writes: Turns::begin(&Arc::downgrade(&writer)),
+            writes: Turns::begin(&Arc::downgrade(&writer), WRITES),
             writer,
             connections,
             keys: keys::Statements::new(&schema),
@@ -341,7 +341,7 @@ impl Server {
             server: self,
             tenant,
             told,
-            turns: Turns::begin(shared),
+            turns: Turns::begin(shared, 1),
             memory: Memory::default(),
         }))
     }
@@ -424,6 +424,8 @@ fn open_error(place: &str, problem: Problem) -> OpenError {
 
 /// A migration may have to wait for that of another process.
 const OPENING: Duration = Duration::from_secs(60);
+/// While one is committed the next is under way.
+const WRITES: usize = 2;
 const RECENTLY: Duration = Duration::from_secs(1);
 
 const INVALID_AUTHORIZATION: &str = "28000";

@@ -11,7 +11,10 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    task,
+};
 
 use crate::error::BackendError;
 
@@ -42,14 +45,18 @@ struct Waiting<W: Work> {
 const TOGETHER: usize = 64;
 
 impl<W: Work> Turns<W> {
-    /// Begins to work on the tokio runtime in which it is called, until the worker is dropped.
-    pub(crate) fn begin(worker: &Weak<W>) -> Self {
+    /// Begins to work on the tokio runtime in which it is called, on so many transactions at a time,
+    /// until the worker is dropped.
+    pub(crate) fn begin(worker: &Weak<W>, at_a_time: usize) -> Self {
         let (way_in, come) = mpsc::channel(TOGETHER);
         let queue = Queue {
             come,
             first: VecDeque::new(),
         };
-        tokio::spawn(work(queue, Weak::clone(worker)));
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..at_a_time {
+            tokio::spawn(work(Arc::clone(&queue), Weak::clone(worker)));
+        }
         Self(way_in)
     }
 
@@ -76,6 +83,8 @@ impl<W: Work> Queue<W> {
     async fn next(&mut self) -> Option<Vec<Waiting<W>>> {
         if self.first.is_empty() {
             self.first.push_back(self.come.recv().await?);
+            // Those who are about to ask are let in first.
+            task::yield_now().await;
         }
         while self.first.len() < TOGETHER
             && let Ok(next) = self.come.try_recv()
@@ -89,9 +98,10 @@ impl<W: Work> Queue<W> {
     }
 }
 
-async fn work<W: Work>(mut queue: Queue<W>, worker: Weak<W>) {
+async fn work<W: Work>(queue: Arc<Mutex<Queue<W>>>, worker: Weak<W>) {
     loop {
-        let (Some(waiting), Some(worker)) = (queue.next().await, worker.upgrade()) else {
+        let next = queue.lock().await.next().await;
+        let (Some(waiting), Some(worker)) = (next, worker.upgrade()) else {
             return;
         };
         // Who went away before its turn wants nothing any more.

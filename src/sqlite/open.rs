@@ -141,7 +141,7 @@ impl OpenSqlite {
             readers,
             writer: write_pool(options.clone()),
             told: ToldOfBoth::from(keys, events),
-            turns: Turns::begin(shared),
+            turns: Turns::begin(shared, 1),
             eviction: self.eviction,
             clock: self.clock,
         });

@@ -1,6 +1,6 @@
 //! The ledger's tables: reading excerpts of it, and writing what changed.
 
-use sqlx::{AssertSqlSafe, SqliteConnection, query, query_as, query_scalar};
+use sqlx::{AssertSqlSafe, SqliteConnection, query, query::Query, query_as, query_scalar};
 
 use super::error::write_failed;
 use crate::{
@@ -178,7 +178,7 @@ async fn write<'e>(
         .bind(delta.clock)
         .bind(delta.seq.cast_signed())
         .bind(delta.limited_edition);
-    let all = rows.into_iter().fold(own, |query, rows| query.bind(rows));
+    let all = rows.into_iter().fold(own, Query::bind);
     all.execute(connection).await.map_err(write_failed)?;
     Ok(())
 }
