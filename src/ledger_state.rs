@@ -95,7 +95,7 @@ mod change;
 pub(crate) mod excerpt;
 mod from_log;
 mod index;
-#[cfg(feature = "postgres")]
+#[cfg(any(feature = "postgres", all(test, feature = "sqlite")))]
 pub(crate) mod remembered;
 mod replay;
 mod settle;

@@ -16,13 +16,14 @@
 //!    refused.
 //! 2. Several services may share the tables: each names a tenant of its own, and sees nothing of
 //!    the others'. One process that serves several opens the others with [`PostgresStore::tenant`].
-//! 3. A change is one function call, so one transaction: nothing is locked while a network is waited
-//!    for. What several callers change in the ledgers at the same time goes together in one. It is
+//! 3. A change is one function call, so one transaction, and nothing is locked while a network is
+//!    waited for; only where several processes change one ledger at a time does one lock it first. What
+//!    several callers of a process change in the ledgers at a time goes together. A change is
 //!    acknowledged once the server has committed it, and what that promises is the server's
 //!    `synchronous_commit`.
 //! 4. What other processes change is told to [`Changes`](crate::Changes) within milliseconds by a
-//!    notification, which is sent after the commit. That is a hint only: a poll each second finds
-//!    what no notification told. Both use one connection beside the pool, for all tenants of the
+//!    notification, sent with the commit of a key's change and after that of a ledger's. That is a
+//!    hint only: a poll each second finds what no notification told. Both use one connection beside the pool, for all tenants of the
 //!    process, which is opened again by itself when it is lost.
 //! 5. While the server cannot be reached every call says
 //!    [`Unavailable`](crate::BackendError::Unavailable) within the [timeout]; nothing has to be

@@ -61,8 +61,10 @@ CREATE TABLE tower_key_change (
     PRIMARY KEY (tenant, seq)
 );
 
--- Each change is one call of one of the functions below, so one round trip: while a tenant's row is
--- locked nobody waits for a network or a client, not even for one that has just gone.
+-- Each change of a key, and of a ledger in all but one case, is one call of one of the functions below,
+-- so one round trip: while a tenant's row is locked nobody waits for a network or a client, not even
+-- for one that has just gone. In that case, where others came in between again and again or a whole
+-- ledger is written, the client's transaction locks first, and ends when it is idle.
 
 CREATE FUNCTION tower_lock(of_tenant text) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -71,9 +73,10 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the tenant % is gone', of_tenant;
     END IF;
+    PERFORM set_config('idle_in_transaction_session_timeout', '10s', true);
 END $$;
 
--- Numbers a change.
+-- Numbers a change, and notifies those who listen: `k17 tenant` where it is a tenant's 17th.
 CREATE FUNCTION tower_key_changed(of_tenant text, of_key text, was_added boolean) RETURNS bigint
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -87,6 +90,10 @@ BEGIN
     IF number % 1024 = 0 THEN
         DELETE FROM tower_key_change c WHERE c.tenant = of_tenant AND c.seq <= number - 4096;
     END IF;
+    PERFORM pg_notify(
+        'tower_api_key_' || left(encode(sha256(convert_to(current_schema()::text, 'UTF8')), 'hex'), 32),
+        'k' || number || ' ' || of_tenant
+    );
     RETURN number;
 END $$;
 

@@ -165,6 +165,7 @@ pub(crate) struct Applied {
     /// Those of each operation.
     pub(crate) events: Vec<Vec<LicenseEvent>>,
     pub(crate) delta: Delta,
+    #[cfg(any(feature = "postgres", test))]
     pub(crate) after: LedgerState,
 }
 
@@ -302,6 +303,7 @@ impl Excerpt {
         Applied {
             events,
             delta: Delta::between(&before, &after),
+            #[cfg(any(feature = "postgres", test))]
             after,
         }
     }
@@ -503,7 +505,7 @@ impl Delta {
         delta
     }
 
-    /// Whether there is more than new and changed holders, assignments and places.
+    /// Whether there is more to write than holders, assignments and places.
     #[cfg(feature = "postgres")]
     pub(crate) fn has_more(&self) -> bool {
         let Self {

@@ -142,6 +142,7 @@ impl Remembered {
     }
 
     /// The number of the last event there is.
+    #[cfg(feature = "postgres")]
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }

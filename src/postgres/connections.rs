@@ -9,7 +9,7 @@ use std::{
 use sqlx::{
     PgPool, Postgres,
     pool::PoolConnection,
-    postgres::{PgArguments, PgRow},
+    postgres::{PgArguments, PgDatabaseError, PgRow, PgSeverity},
     query::Query,
 };
 use tokio::{runtime::Handle, time};
@@ -68,7 +68,7 @@ impl Connections {
         let answer = async {
             let mut lease = self.lease().await?;
             let answer = query.fetch_all(&mut **lease.connection()).await;
-            if let Ok(_) | Err(sqlx::Error::Database(_)) = answer {
+            if answer.as_ref().err().is_none_or(is_answer) {
                 lease.is_answered();
             }
             answer
@@ -159,6 +159,22 @@ pub(super) async fn in_time<T, E: From<sqlx::Error>>(
     time::timeout(limit, work).await.unwrap_or_else(|_elapsed| {
         Err(sqlx::Error::from(io::Error::from(io::ErrorKind::TimedOut)).into())
     })
+}
+
+/// Whether the server reported an error and goes on.
+pub(super) fn is_answer(error: &sqlx::Error) -> bool {
+    let reported = error.as_database_error();
+    let reported = reported.and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    reported.is_some_and(|error| {
+        let severity = error.severity();
+        !matches!(severity, PgSeverity::Fatal | PgSeverity::Panic)
+    })
+}
+
+/// Whether an error says that what was to be written cannot be (PostgreSQL's appendix A, classes 22
+/// and 23), whatever else is.
+pub(super) fn is_of_the_data(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
 
 /// The SQLSTATE of an error that the server reported (PostgreSQL's appendix A).

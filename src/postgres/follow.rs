@@ -93,14 +93,6 @@ pub(super) struct Follower {
     pub(super) timeout: Duration,
 }
 
-enum Next {
-    Poll,
-    /// The outbox.
-    Send,
-    /// What these notifications tell.
-    Read(BTreeSet<String>),
-}
-
 pub(super) struct Statements {
     positions: Statement,
     key_changes: Statement,
@@ -149,51 +141,52 @@ impl Follower {
 
     async fn follow_until_lost(&self, pause: &mut Duration) -> Result<Infallible, sqlx::Error> {
         let mut listener = in_time(self.timeout, self.listen()).await?;
+        let mut rest = Instant::now() + REST;
         loop {
-            let next = Instant::now() + self.every;
-            self.connections.give_back();
-            in_time(
-                self.timeout,
-                self.catch_up(&mut listener, self.followed.all()),
-            )
-            .await?;
+            let poll = Instant::now() + self.every;
+            let all = self.followed.all();
+            in_time(self.timeout, self.catch_up(&mut listener, all)).await?;
             *pause = SHORTEST_PAUSE;
-            loop {
+            // However much there is to tell of some tenants, the others have their turn.
+            while Instant::now() < poll {
+                if rest <= Instant::now() {
+                    self.connections.give_back();
+                    rest = Instant::now() + REST;
+                }
                 let sent = self.outbox.send(&self.channel, &mut listener);
                 in_time(self.timeout, sent).await?;
-                match self.next(&mut listener, next).await? {
-                    Next::Poll => break,
-                    Next::Send => {}
-                    Next::Read(notifications) => {
-                        let behind = self.followed.behind(&notifications);
-                        if !behind.is_empty() {
-                            in_time(self.timeout, self.catch_up(&mut listener, behind)).await?;
-                        }
-                    }
+                let notifications = self.notified(&mut listener, poll.min(rest)).await?;
+                let behind = self.followed.behind(&notifications);
+                if !behind.is_empty() {
+                    in_time(self.timeout, self.catch_up(&mut listener, behind)).await?;
                 }
             }
         }
     }
 
-    /// Waits for what is to be done next, until the next poll.
-    async fn next(&self, listener: &mut PgListener, poll: Instant) -> Result<Next, sqlx::Error> {
+    /// Waits for notifications, and takes all that are there; for none longer than `until`, or than
+    /// there is nothing to be sent.
+    async fn notified(
+        &self,
+        listener: &mut PgListener,
+        until: Instant,
+    ) -> Result<BTreeSet<String>, sqlx::Error> {
+        let mut notifications = BTreeSet::new();
         let first = {
             let (received, filled) = (pin!(listener.try_recv()), pin!(self.outbox.filled()));
-            match time::timeout_at(poll, select(received, filled)).await {
-                Err(_elapsed) => return Ok(Next::Poll),
-                Ok(Either::Right(_)) => return Ok(Next::Send),
+            match time::timeout_at(until, select(received, filled)).await {
+                Err(_) | Ok(Either::Right(_)) => return Ok(notifications),
                 Ok(Either::Left((received, _))) => received?,
             }
         };
         let Some(first) = first else {
             return Err(io::Error::from(io::ErrorKind::ConnectionReset).into());
         };
-        // One reading answers all that are there.
-        let mut notifications = BTreeSet::from([first.payload().to_owned()]);
+        notifications.insert(first.payload().to_owned());
         while let Some(next) = listener.next_buffered() {
             notifications.insert(next.payload().to_owned());
         }
-        Ok(Next::Read(notifications))
+        Ok(notifications)
     }
 
     /// Listens first: what is committed before the first reading is read by it, what is committed
@@ -262,5 +255,7 @@ fn key_change(row: &PgRow) -> Result<KeyChange<String>, sqlx::Error> {
     })
 }
 
+/// So long connections stay at hand at most.
+const REST: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -5,7 +5,6 @@ use sqlx::{Row, postgres::PgRow};
 
 use super::{
     PostgresStore, Shared,
-    notify::Of,
     schema::{Schema, Statement},
 };
 use crate::{
@@ -65,7 +64,6 @@ impl Shared {
     fn tell_own(&self, number: i64, key: &KeyId, added: bool) {
         let number = number.cast_unsigned();
         self.told.keys.tell_own(&KeyChange { number, key, added });
-        self.server.outbox.put(Of::Keys, &self.tenant, number);
     }
 }
 

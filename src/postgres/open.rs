@@ -150,8 +150,8 @@ impl ConnectPostgres {
         self
     }
 
-    /// How long a call may take, the wait for a connection included, 5 s by default; then it is an
-    /// outage.
+    /// How long a statement may take, the wait for a connection included, 5 s by default; then the
+    /// call that needs it is an outage.
     ///
     /// ```
     /// # use {std::time::Duration, tower_api_key::PostgresStore};

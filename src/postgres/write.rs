@@ -9,12 +9,12 @@ use std::{
 use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::{Connection, PgConnection, Postgres, Row, Transaction, postgres::PgRow, types::Json};
+use tokio::time;
 
 use super::{
     PostgresStore, Shared,
-    connections::{Connections, PgQuery, write_failed},
+    connections::{Connections, PgQuery, is_of_the_data, write_failed},
     ledger::{GONE, json},
-    notify::Of,
     schema::{Schema, Statement},
 };
 use crate::{
@@ -60,7 +60,7 @@ impl Shared {
             memory.known.excerpt(wanted(), now)
         });
         let memory = memory.map(|memory| memory.known);
-        // One question, unless the answer is known, and one call where nobody else writes in
+        // One question, unless the answer is known, and one transaction where nobody else writes in
         // between: nothing is locked while this process thinks.
         for _ in 0..UNLOCKED {
             let (excerpt, strangers) = match known.take() {
@@ -70,7 +70,11 @@ impl Shared {
             let applied = self.apply_to(&excerpt, operations);
             let events = applied.events.iter().flatten();
             let write = self.write(&excerpt, strangers, applied.delta, events);
-            if let Some(server_time) = self.server.writes.ask(write).await?? {
+            let written = time::timeout(
+                self.server.connections.timeout(),
+                self.server.writes.ask(write),
+            );
+            if let Some(server_time) = written.await.map_err(unavailable)??? {
                 let known = Remembered::after(wanted(), &excerpt, &applied.after, memory);
                 self.memory.keep(known, server_time);
                 return Ok(applied.events);
@@ -89,7 +93,7 @@ impl Shared {
     fn announce<'e>(&self, events: impl IntoIterator<Item = &'e LicenseEvent>) {
         if let Some(last) = events.into_iter().last() {
             let outbox = &self.server.outbox;
-            outbox.put(Of::Ledger, &self.tenant, last.seq);
+            outbox.put(&self.tenant, last.seq);
         }
     }
 
@@ -153,7 +157,7 @@ impl Shared {
             lease.is_answered();
             Ok(applied.events)
         };
-        let limited = tokio::time::timeout(self.server.connections.timeout(), work);
+        let limited = time::timeout(self.server.connections.timeout(), work);
         limited.await.map_err(unavailable)?
     }
 
@@ -267,8 +271,9 @@ impl Work for Writer {
     type Asked = Write;
     type Answer = Result<Written, BackendError>;
 
-    fn can_share(_: &Write) -> bool {
-        true
+    /// What takes long holds nobody else up.
+    fn can_share(write: &Write) -> bool {
+        !write.delta.has_more() && write.log.len() <= FEW
     }
 
     async fn work(&self, asked: &[Write]) -> Result<Vec<Self::Answer>, BackendError> {
@@ -287,10 +292,13 @@ impl Work for Writer {
                 }
             }
             // What is wrong with one of them is not the others' fault.
-            Err(sqlx::Error::Database(_)) if writes.len() > 1 => {
+            Err(error) if writes.len() > 1 && is_of_the_data(&error) => {
                 for (index, write) in first.into_values().zip(writes) {
-                    let rows = self.write(&[write]).await.map_err(write_failed);
-                    answers[index] = rows.and_then(|rows| server_time(&rows));
+                    answers[index] = match self.write(&[write]).await {
+                        Ok(rows) => server_time(&rows),
+                        Err(error) if is_of_the_data(&error) => Err(write_failed(error)),
+                        Err(error) => return Err(write_failed(error)),
+                    };
                 }
             }
             Err(error) => return Err(write_failed(error)),
@@ -316,7 +324,7 @@ fn server_time(rows: &[PgRow]) -> Result<Written, BackendError> {
 impl RestoreLedger for PostgresStore {
     async fn restore(&self, copy: &LedgerCopy) -> Result<bool, BackendError> {
         let shared = &self.0;
-        let limited = tokio::time::timeout(RESTORING, shared.restore(copy));
+        let limited = time::timeout(RESTORING, shared.restore(copy));
         let Some(events) = limited.await.map_err(unavailable)?? else {
             return Ok(false);
         };
@@ -364,6 +372,8 @@ impl Kept {
     }
 }
 
+/// So many events a write may have that shares a transaction with others.
+const FEW: usize = 64;
 const A_WHILE: Duration = Duration::from_secs(5);
 /// So often others may come in between before this process takes the lock and keeps it.
 const UNLOCKED: usize = 3;

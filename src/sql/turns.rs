@@ -27,7 +27,7 @@ pub(crate) trait Work: Send + Sync + 'static {
     /// Whether this can share a transaction with others of which the same is said.
     fn can_share(asked: &Self::Asked) -> bool;
 
-    /// Does all of these in one transaction, in this order, and gives each its answer.
+    /// Does all of these, and gives each its answer, in the same order.
     async fn work(&self, asked: &[Self::Asked]) -> Result<Vec<Self::Answer>, BackendError>;
 }
 

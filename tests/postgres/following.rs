@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::Connection;
-use tower_api_key::{KeyStore, PostgresStore};
+use tower_api_key::{KeyId, KeyStore, PostgresStore};
 
 use super::{change, connect, record, server, stamp, told, until};
 
@@ -54,13 +54,43 @@ async fn changes_are_polled_where_no_notification_comes_through() {
     ours.insert(record(1)).await.unwrap();
     for _ in 0..3 {
         let before = stamp(&theirs);
-        // As a process does that ends before it can notify anyone.
         server::execute(&format!(
-            "SELECT {schema}.tower_key_changed('default', '{id}', false)"
+            "WITH next AS (UPDATE {schema}.tower_tenant SET key_seq = key_seq + 1 RETURNING key_seq)
+             INSERT INTO {schema}.tower_key_change SELECT 'default', key_seq, '{id}', false FROM next"
         ))
         .await;
         told(&theirs, &id, before).await;
     }
+}
+
+/// However many notifications come: those who are told nothing new have their turn.
+#[tokio::test]
+async fn flood_of_notifications_keeps_no_quiet_tenant_out_of_touch() {
+    let schema = server::own_name("flood");
+    let interval = Duration::from_millis(20);
+    let busy = connect(&schema).with_poll_interval(interval).await.unwrap();
+    let quiet = busy.tenant("quiet").await.unwrap();
+    busy.insert(record(1)).await.unwrap();
+    let flood = tokio::spawn({
+        let busy = busy.clone();
+        async move {
+            loop {
+                change(&busy, &record(1).id).await;
+            }
+        }
+    });
+    for _ in 0..3 {
+        let before = stamp(&quiet);
+        // Notified by nobody: only a poll finds it.
+        server::execute(&format!(
+            "WITH next AS (UPDATE {schema}.tower_tenant SET key_seq = key_seq + 1
+                           WHERE tenant = 'quiet' RETURNING key_seq)
+             INSERT INTO {schema}.tower_key_change SELECT 'quiet', key_seq, 'k9', false FROM next"
+        ))
+        .await;
+        told(&quiet, &KeyId::new("k9").unwrap(), before).await;
+    }
+    flood.abort();
 }
 
 #[tokio::test]
