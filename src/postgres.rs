@@ -70,19 +70,21 @@ mod write;
 
 use std::{convert::Infallible, fmt, sync::Arc};
 
+use sqlx::postgres::PgRow;
 use tokio::sync::oneshot;
 
 use crate::{
     clock::Clock,
+    error::BackendError,
     license_ledger::Eviction,
     sql::{ToldOfBoth, Turns},
 };
 
-use connections::Connections;
+use connections::{Connections, PgQuery, write_failed};
 use follow::Followed;
 use notify::Outbox;
 pub use open::ConnectPostgres;
-use schema::Schema;
+use schema::{Schema, Statement};
 use write::{Memory, Writer};
 
 /// A [`KeyStore`](crate::KeyStore) and [`LicenseLedger`](crate::LicenseLedger) in PostgreSQL: see
@@ -99,6 +101,26 @@ struct Shared {
     told: Arc<ToldOfBoth>,
     turns: Turns<Self>,
     memory: Memory,
+}
+
+impl Shared {
+    /// A statement whose first parameter is the tenant.
+    fn ask(&self, statement: &Statement) -> PgQuery<'_> {
+        statement.query().bind(&self.tenant)
+    }
+
+    /// Reads.
+    async fn fetch(&self, query: PgQuery<'_>) -> Result<Vec<PgRow>, BackendError> {
+        let rows = self.server.connections.send(query).await;
+        rows.map_err(BackendError::unavailable)
+    }
+
+    /// Calls a function that writes, and answers its row.
+    async fn change(&self, query: PgQuery<'_>) -> Result<PgRow, BackendError> {
+        let rows = self.server.connections.send(query).await;
+        let row = rows.map_err(write_failed)?.pop();
+        row.ok_or_else(|| BackendError::unavailable(sqlx::Error::RowNotFound))
+    }
 }
 
 /// What the stores of all tenants in one schema have in common.

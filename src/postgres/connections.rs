@@ -52,17 +52,6 @@ impl Connections {
         })
     }
 
-    /// Reads.
-    pub(super) async fn fetch(&self, query: PgQuery<'_>) -> Result<Vec<PgRow>, BackendError> {
-        self.send(query).await.map_err(BackendError::unavailable)
-    }
-
-    /// Calls a function that writes, and answers its row.
-    pub(super) async fn change(&self, query: PgQuery<'_>) -> Result<PgRow, BackendError> {
-        let row = self.send(query).await.map_err(write_failed)?.pop();
-        row.ok_or_else(|| BackendError::unavailable(sqlx::Error::RowNotFound))
-    }
-
     /// Sends one statement and reads its answer, within the timeout.
     pub(super) async fn send(&self, query: PgQuery<'_>) -> Result<Vec<PgRow>, sqlx::Error> {
         let answer = async {

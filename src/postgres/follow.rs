@@ -164,8 +164,8 @@ impl Follower {
         }
     }
 
-    /// Waits for notifications, and takes all that are there; for none longer than `until`, or than
-    /// there is nothing to be sent.
+    /// Waits for notifications and takes all that are there: none when `until` comes first, or something
+    /// to be sent.
     async fn notified(
         &self,
         listener: &mut PgListener,

@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     error::BackendError,
     key_store::{KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore},
-    sql::{KeyChange, bind_key, key_columns, read_key, unavailable},
+    sql::{KeyChange, at_most, bind_key, key_columns, read_key, unavailable},
 };
 
 pub(super) struct Statements {
@@ -72,62 +72,27 @@ impl KeyStore for PostgresStore {
     async fn find(&self, digest: &KeyDigest) -> Result<Option<KeyRecord>, BackendError> {
         let query = self
             .0
-            .server
-            .keys
-            .find
-            .query()
-            .bind(&self.0.tenant)
+            .ask(&self.0.server.keys.find)
             .bind(digest.as_bytes().as_slice());
-        self.0
-            .server
-            .connections
-            .fetch(query)
-            .await?
-            .first()
-            .map(record)
-            .transpose()
+        self.0.fetch(query).await?.first().map(record).transpose()
     }
 
     async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, BackendError> {
-        let query = self
-            .0
-            .server
-            .keys
-            .get
-            .query()
-            .bind(&self.0.tenant)
-            .bind(id.as_str());
-        self.0
-            .server
-            .connections
-            .fetch(query)
-            .await?
-            .first()
-            .map(record)
-            .transpose()
+        let query = self.0.ask(&self.0.server.keys.get).bind(id.as_str());
+        self.0.fetch(query).await?.first().map(record).transpose()
     }
 
     async fn insert(&self, record: KeyRecord) -> Result<(), BackendError> {
-        let query = self.0.server.keys.insert.query().bind(&self.0.tenant);
-        let row = self
-            .0
-            .server
-            .connections
-            .change(bind_key(query, &record))
-            .await?;
+        let query = self.0.ask(&self.0.server.keys.insert);
+        let row = self.0.change(bind_key(query, &record)).await?;
         let number = done(&row)?.try_get("number").map_err(unavailable)?;
         self.0.tell_own(number, &record.id, true);
         Ok(())
     }
 
     async fn update(&self, mut record: KeyRecord) -> Result<KeyRecord, BackendError> {
-        let query = self.0.server.keys.update.query().bind(&self.0.tenant);
-        let row = self
-            .0
-            .server
-            .connections
-            .change(bind_key(query, &record))
-            .await?;
+        let query = self.0.ask(&self.0.server.keys.update);
+        let row = self.0.change(bind_key(query, &record)).await?;
         let row = done(&row)?;
         let number = row.try_get("number").map_err(unavailable)?;
         let added = row.try_get("added").map_err(unavailable)?;
@@ -139,15 +104,8 @@ impl KeyStore for PostgresStore {
     }
 
     async fn delete(&self, id: &KeyId) -> Result<bool, BackendError> {
-        let query = self
-            .0
-            .server
-            .keys
-            .delete
-            .query()
-            .bind(&self.0.tenant)
-            .bind(id.as_str());
-        let row = self.0.server.connections.change(query).await?;
+        let query = self.0.ask(&self.0.server.keys.delete).bind(id.as_str());
+        let row = self.0.change(query).await?;
         let number: Option<i64> = row.try_get("number").map_err(unavailable)?;
         if let Some(number) = number {
             self.0.tell_own(number, id, false);
@@ -163,23 +121,12 @@ impl KeyStore for PostgresStore {
         }
         let query = self
             .0
-            .server
-            .keys
-            .list
-            .query()
-            .bind(&self.0.tenant)
+            .ask(&self.0.server.keys.list)
             // The empty text, which is no id, comes before all of them.
             .bind(query.after.as_ref().map_or("", KeyId::as_str))
             .bind(text.to_ascii_lowercase())
-            .bind(i64::try_from(query.limit).unwrap_or(i64::MAX));
-        self.0
-            .server
-            .connections
-            .fetch(query)
-            .await?
-            .iter()
-            .map(record)
-            .collect()
+            .bind(at_most(query.limit));
+        self.0.fetch(query).await?.iter().map(record).collect()
     }
 
     async fn record_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), BackendError> {
@@ -187,14 +134,10 @@ impl KeyStore for PostgresStore {
         let instants: Vec<_> = uses.iter().map(|(_, at)| at.unix_micros()).collect();
         let query = self
             .0
-            .server
-            .keys
-            .used
-            .query()
-            .bind(&self.0.tenant)
+            .ask(&self.0.server.keys.used)
             .bind(keys)
             .bind(instants);
-        self.0.server.connections.change(query).await.map(drop)
+        self.0.change(query).await.map(drop)
     }
 
     fn changes(&self) -> Option<&Changes> {

@@ -120,21 +120,16 @@ impl LicenseLedger for PostgresStore {
     }
 
     async fn overview(&self) -> Result<Overview, BackendError> {
-        let query = self.0.server.ledger.overview.query();
-        let rows = self
-            .0
-            .server
-            .connections
-            .fetch(query.bind(&self.0.tenant))
-            .await?;
+        let query = self.0.ask(&self.0.server.ledger.overview);
+        let rows = self.0.fetch(query).await?;
         let row = rows.first().ok_or_else(|| unavailable(GONE))?;
         json::<OverviewRow>(row).map(Overview::from)
     }
 
     async fn line(&self, license: &LicenseId, limit: usize) -> Result<Option<Line>, BackendError> {
-        let query = self.0.server.ledger.line.query().bind(&self.0.tenant);
+        let query = self.0.ask(&self.0.server.ledger.line);
         let query = query.bind(license.as_str()).bind(at_most(limit));
-        let rows = self.0.server.connections.fetch(query).await?;
+        let rows = self.0.fetch(query).await?;
         let line = rows.first().map(json::<LineRows>).transpose()?;
         Ok(line.map(Line::from))
     }
@@ -144,23 +139,21 @@ impl LicenseLedger for PostgresStore {
         after: Option<&Holder>,
         limit: usize,
     ) -> Result<Vec<HolderState>, BackendError> {
-        let query = self.0.server.ledger.holders.query();
+        let query = self.0.ask(&self.0.server.ledger.holders);
         // No name is empty.
         let query = query
-            .bind(&self.0.tenant)
             .bind(after.map_or("", Holder::as_str))
             .bind(at_most(limit));
-        let rows = self.0.server.connections.fetch(query).await?;
+        let rows = self.0.fetch(query).await?;
         rows.iter().map(holder).collect()
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<LicenseEvent>, BackendError> {
-        let query = self.0.server.ledger.events.query();
+        let query = self.0.ask(&self.0.server.ledger.events);
         let query = query
-            .bind(&self.0.tenant)
             .bind(i64::try_from(after).unwrap_or(i64::MAX))
             .bind(at_most(limit));
-        let rows = self.0.server.connections.fetch(query).await?;
+        let rows = self.0.fetch(query).await?;
         rows.iter().map(event).collect()
     }
 

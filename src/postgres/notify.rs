@@ -112,8 +112,8 @@ impl Outbox {
 pub(super) struct Channel(String);
 
 impl Channel {
-    /// As `tower_key_changed` has it. Channels belong to a database, so the name has to say whose this is; and a schema's name may
-    /// be as long as a channel's.
+    /// As `tower_key_changed` has it. Channels belong to a database, so the name has to say whose this
+    /// is; and a schema's name may be as long as a channel's.
     pub(super) fn of(schema: &Schema) -> Self {
         let digest = <sha2::Sha256 as sha2::Digest>::digest(schema.name());
         let digits = digest[..16].iter().map(|byte| format!("{byte:02x}"));

@@ -98,7 +98,7 @@ impl Shared {
     }
 
     pub(super) async fn excerpt(&self, reach: &Reach) -> Result<Excerpt, BackendError> {
-        let rows = self.server.connections.fetch(self.ask_for(reach)).await?;
+        let rows = self.fetch(self.ask_for(reach)).await?;
         json(rows.first().ok_or_else(|| unavailable(GONE))?)
     }
 
@@ -169,7 +169,7 @@ impl Shared {
     ) -> Result<(Transaction<'c, Postgres>, Excerpt), BackendError> {
         let begun = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED");
         let mut transaction = begun.await.map_err(write_failed)?;
-        let lock = self.server.ledger.lock.query().bind(&self.tenant);
+        let lock = self.ask(&self.server.ledger.lock);
         lock.execute(&mut *transaction)
             .await
             .map_err(write_failed)?;

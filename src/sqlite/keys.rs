@@ -9,7 +9,7 @@ use crate::{
     clock::Timestamp,
     error::BackendError,
     key_store::{KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore},
-    sql::{KEPT_CHANGES, KeyChange, bind_key, key_columns, read_key},
+    sql::{KEPT_CHANGES, KeyChange, at_most, bind_key, key_columns, read_key},
 };
 
 #[async_trait]
@@ -79,7 +79,7 @@ impl KeyStore for SqliteStore {
         let rows = sqlx::query(LIST)
             .bind(query.after.as_ref().map_or("", KeyId::as_str))
             .bind(query.name_contains.as_deref().map(str::to_ascii_lowercase))
-            .bind(i64::try_from(query.limit).unwrap_or(i64::MAX));
+            .bind(at_most(query.limit));
         let rows = rows.fetch_all(&self.0.readers).await;
         let rows = rows.map_err(BackendError::unavailable)?;
         rows.into_iter().map(record).collect()
