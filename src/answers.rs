@@ -187,6 +187,9 @@ impl Answers {
         {
             headers.insert(RETRY_AFTER, seconds.into());
         }
+        if let Some(fields) = denial.rate_fields() {
+            fields.write(headers);
+        }
         response.extensions_mut().insert(denial);
         response
     }

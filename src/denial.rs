@@ -9,6 +9,7 @@ use crate::{
     clock::Timestamp,
     key_store::{Scope, Tier},
     license_ledger::{LicenseId, Module},
+    rate_headers::RateFields,
 };
 
 mod code;
@@ -38,6 +39,7 @@ struct More {
     tier: Option<Tier>,
     quota: Option<String>,
     retry_after: Option<Duration>,
+    rate_fields: Option<RateFields>,
 }
 
 impl Denial {
@@ -133,6 +135,18 @@ impl Denial {
     #[must_use]
     pub fn with_retry_after(self, after: Duration) -> Self {
         self.more(|more| more.retry_after = Some(after))
+    }
+
+    /// With what the answer's headers say of the caller's quotas.
+    pub(crate) fn with_rate_fields(self, fields: Option<RateFields>) -> Self {
+        match fields {
+            Some(fields) => self.more(|more| more.rate_fields = Some(fields)),
+            None => self,
+        }
+    }
+
+    pub(crate) fn rate_fields(&self) -> Option<&RateFields> {
+        self.more.as_ref()?.rate_fields.as_ref()
     }
 
     /// Why.

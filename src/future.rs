@@ -145,4 +145,7 @@ fn finish<B>(response: &mut Response<B>, after: &mut After) {
     if after.private && !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
+    if let Some(fields) = &after.rate {
+        fields.write(headers);
+    }
 }

@@ -25,7 +25,8 @@ use crate::{
     observe::{self, Backend},
     pass::Pass,
     path::{self, PathForms},
-    rate_limiter::{Allowance, Check, RateLimiter, Subject},
+    rate_headers::{RateFields, RateHeaders},
+    rate_limiter::{Allowance, Check, RateLimiter, Subject, Usage},
     uses::Uses,
 };
 
@@ -41,6 +42,7 @@ pub(crate) struct Gate {
     pub(crate) uses: Uses,
     pub(crate) map: Box<dyn ModuleMap>,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
+    pub(crate) rate_headers: RateHeaders,
     pub(crate) carriers: Carriers,
     pub(crate) formats: KeyFormats,
     pub(crate) hasher: KeyHasher,
@@ -69,9 +71,9 @@ pub(crate) enum Decision {
     /// It is none of our business.
     Public,
     /// It goes on without a caller.
-    Anonymous,
+    Anonymous(Option<RateFields>),
     /// It goes on.
-    Granted(Grant),
+    Granted(Grant, Option<RateFields>),
     /// It goes on although it would be refused: its modules are in shadow mode.
     Shadowed {
         denial: Denial,
@@ -232,7 +234,7 @@ impl Gate {
             Judgement::NeedsStandings => {
                 refuse(outage(DenialCode::LedgerUnavailable), Some(&caller))
             }
-            Judgement::Cleared => match self.count(Some(&caller), || address, at) {
+            Judgement::Cleared => match self.count(Some(&caller), needs, || address, at) {
                 Check::Done(allowance) => self.settle(allowance, Some(caller), needs, at.wall),
                 Check::Later(answer) => self.settle_later(answer, Some(caller), needs).await,
             },
@@ -309,6 +311,7 @@ impl Gate {
     fn count(
         &self,
         caller: Option<&Pass>,
+        needs: Option<&Requirement>,
         address: impl FnOnce() -> Option<IpAddr>,
         now: Now,
     ) -> Check {
@@ -320,10 +323,12 @@ impl Gate {
                     owner: rights.and_then(|rights| rights.owner.as_deref()),
                     tier: rights.and_then(|rights| rights.tier.as_ref()),
                     address: address(),
+                    cost: needs.map_or(1, Requirement::cost),
+                    place: caller.map(Pass::place),
                 };
                 limiter.check(subject, now)
             }
-            _ => Check::Done(Allowance::Admitted),
+            _ => Check::Done(Allowance::Admitted(Usage::NONE)),
         }
     }
 
@@ -335,7 +340,7 @@ impl Gate {
         now: Now,
     ) -> Step {
         let address = || host::peer_address(extensions);
-        match self.count(caller.as_ref(), address, now) {
+        match self.count(caller.as_ref(), requirement.as_deref(), address, now) {
             Check::Done(allowance) => self
                 .settle(allowance, caller, requirement.as_deref(), now.wall)
                 .into(),
@@ -351,25 +356,25 @@ impl Gate {
         needs: Option<&Requirement>,
         now: Timestamp,
     ) -> Decision {
-        match (allowance, caller) {
-            (Allowance::Admitted, Some(caller)) => {
-                observe::granted();
-                Decision::Granted(Grant::new(self.id, caller, now))
+        match allowance {
+            Allowance::Admitted(usage) => {
+                let fields = self.rate_headers.fields(&usage, now);
+                match caller {
+                    Some(caller) => {
+                        observe::granted();
+                        Decision::Granted(Grant::new(self.id, caller, now), fields)
+                    }
+                    None => {
+                        observe::anonymous();
+                        Decision::Anonymous(fields)
+                    }
+                }
             }
-            (Allowance::Admitted, None) => {
-                observe::anonymous();
-                Decision::Anonymous
-            }
-            (
-                Allowance::Refused {
-                    tier,
-                    quota,
-                    retry_after,
-                },
-                caller,
-            ) => {
-                let denial = Denial::new(DenialCode::RateLimited);
-                let denial = denial.with_quota(tier, quota, retry_after);
+            Allowance::Refused(refusal) => {
+                let fields = self.rate_headers.fields(&refusal.usage, now);
+                let denial = Denial::new(DenialCode::RateLimited)
+                    .with_quota(refusal.tier, refusal.quota, refusal.retry_after)
+                    .with_rate_fields(fields);
                 self.refuse(denial, needs, caller.as_ref(), now)
             }
         }

@@ -135,6 +135,7 @@ mod noted_store;
 pub mod observe;
 mod pass;
 pub mod path;
+mod rate_headers;
 pub mod rate_limiter;
 mod require;
 mod service;
@@ -187,7 +188,7 @@ pub use license_ledger::{
     ReservedCause, Seat, Seats, Standing, Standings, Status,
 };
 #[doc(inline)]
-pub use memory::{MemoryKeyStore, MemoryLedger};
+pub use memory::{MemoryKeyStore, MemoryLedger, MemoryRateLimiter};
 #[doc(inline)]
 pub use module_map::{
     Lint, LintKind, ModuleMap, Modules, Requirement, RouteEntry, RouteError, RouteFlaw,
@@ -200,7 +201,10 @@ pub use path::{PathForm, PathForms};
 #[doc(inline)]
 pub use postgres::{ConnectPostgres, PostgresStore};
 #[doc(inline)]
-pub use rate_limiter::{Allowance, Check, RateLimiter, Subject};
+pub use rate_limiter::{
+    Algorithm, Allowance, Check, CountBy, Place, Quota, QuotaError, QuotaName, QuotaUsage,
+    RateLimiter, Refusal, Subject, TierError, Tiers, Usage,
+};
 pub use require::{RequireModule, RequireScopes};
 pub use service::ApiKeyService;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

@@ -35,11 +35,15 @@ pub enum Requirement {
     Anonymous {
         /// All of these, of who sends a credential.
         scopes: Box<[Scope]>,
+        /// How many requests it counts for, against the caller's quotas.
+        cost: u32,
     },
     /// A valid credential with these scopes.
     Authenticated {
         /// All of these; none where empty.
         scopes: Box<[Scope]>,
+        /// How many requests it counts for, against the caller's quotas.
+        cost: u32,
     },
     /// A valid credential with these modules, each with its license, and scopes.
     Modules {
@@ -47,6 +51,8 @@ pub enum Requirement {
         modules: Modules,
         /// All of these; none where empty.
         scopes: Box<[Scope]>,
+        /// How many requests it counts for, against the caller's quotas.
+        cost: u32,
     },
 }
 
@@ -77,9 +83,19 @@ impl Requirement {
     pub fn scopes(&self) -> &[Scope] {
         match self {
             Self::Public => &[],
-            Self::Anonymous { scopes }
-            | Self::Authenticated { scopes }
+            Self::Anonymous { scopes, .. }
+            | Self::Authenticated { scopes, .. }
             | Self::Modules { scopes, .. } => scopes,
+        }
+    }
+
+    /// How many requests one counts for, against the caller's quotas: none on public routes.
+    pub fn cost(&self) -> u32 {
+        match self {
+            Self::Public => 0,
+            Self::Anonymous { cost, .. }
+            | Self::Authenticated { cost, .. }
+            | Self::Modules { cost, .. } => *cost,
         }
     }
 
@@ -114,9 +130,14 @@ impl fmt::Display for Requirement {
         }
         let scopes: Vec<_> = self.scopes().iter().map(Scope::as_str).collect();
         match scopes.as_slice() {
-            [] => Ok(()),
-            [scope] => write!(f, ", scope {scope}"),
-            scopes => write!(f, ", scopes {}", scopes.join(" ")),
+            [] => {}
+            [scope] => write!(f, ", scope {scope}")?,
+            scopes => write!(f, ", scopes {}", scopes.join(" "))?,
+        }
+        match self {
+            Self::Public => Ok(()),
+            _ if self.cost() == 1 => Ok(()),
+            _ => write!(f, ", cost {}", self.cost()),
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | `backend failed` | `WARN` | `backend`, `error` |
 //! | `look-up failed` | `WARN` | `backend`, `reason` |
 //! | `maintenance failed` | `WARN` | `task`, `error` |
+//! | `unknown tier` | `WARN` | `tier`, `principal`: the default tier counts instead; told once for each time the key is looked up |
 //! | `store and ledger reconciled` | `WARN` | `freed`, `told`, `revoked`: how many keys; only where there was something to repair |
 //!
 //! | counter | labels |
@@ -30,9 +31,11 @@
     allow(unused_variables, reason = "the arguments of what is switched off")
 )]
 
+use crate::{
+    denial::Denial, error::BackendError, flight::Failure, keys::Reconciled, rate_limiter::Subject,
+};
 #[cfg(feature = "tracing")]
-use crate::license_ledger::Module;
-use crate::{denial::Denial, error::BackendError, flight::Failure, keys::Reconciled};
+use crate::{key_store::Tier, license_ledger::Module};
 
 /// Who failed.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +137,16 @@ pub(crate) fn maintenance_failed(task: &'static str, error: &BackendError) {
         task,
         error = error as &(dyn std::error::Error + 'static),
         "maintenance failed"
+    );
+}
+
+pub(crate) fn unknown_tier(caller: &Subject<'_>) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        target: TARGET,
+        tier = caller.tier.map(Tier::as_str),
+        principal = caller.principal,
+        "unknown tier"
     );
 }
 

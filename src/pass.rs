@@ -19,6 +19,7 @@ use crate::{
     intern::Interner,
     key_store::{AddressRange, Environment, KeyDigest, KeyRecord, Scope, Tier},
     license_ledger::{Holder, Module, Standings},
+    rate_limiter::Place,
     token::Principal,
 };
 
@@ -53,6 +54,8 @@ pub(crate) struct Facts {
     principal_len: u16,
     /// Microseconds of the last authenticated request; [`UNUSED`] before the first one here.
     last_used: AtomicI64,
+    /// Where the rate limiter counts it.
+    place: Place,
     rights: Arc<Rights>,
     standings_stamp: MovingStamp,
     standings: Option<Arc<Standings>>,
@@ -136,6 +139,7 @@ impl Pass {
             fresh_until,
             last_used: AtomicI64::new(record.last_used_at.map_or(UNUSED, Timestamp::unix_micros)),
             unwritten: AtomicBool::new(false),
+            place: Place::default(),
         };
         Self::new(facts, label.as_bytes())
     }
@@ -175,6 +179,7 @@ impl Pass {
             fresh_until,
             last_used: AtomicI64::new(UNUSED),
             unwritten: AtomicBool::new(false),
+            place: Place::default(),
         };
         Self::new(facts, label.as_bytes())
     }
@@ -186,6 +191,9 @@ impl Pass {
             return self;
         };
         self.raise_last_used(known);
+        if Arc::ptr_eq(&self.rights, &known.rights) {
+            self.place.note(known.place.noted());
+        }
         match &known.standings {
             Some(standings) if Arc::ptr_eq(&self.rights, &known.rights) => {
                 self.with_standings(Arc::clone(standings), known.standings_stamp.get())
@@ -203,8 +211,10 @@ impl Pass {
             standings_stamp: stamp.into(),
             last_used: AtomicI64::new(self.last_used.load(Ordering::Relaxed)),
             unwritten: AtomicBool::new(false),
+            place: Place::default(),
             ..**self
         };
+        facts.place.note(self.place.noted());
         Self::new(facts, self.label())
     }
 
@@ -241,6 +251,11 @@ impl Pass {
 
     pub(crate) fn rights(&self) -> &Rights {
         &self.rights
+    }
+
+    /// Where the rate limiter counts it.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     pub(crate) fn state(&self) -> State {
@@ -372,9 +387,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_takes_at_most_112_bytes_and_its_texts() {
+    fn a_pass_takes_at_most_120_bytes_and_its_texts() {
         // With the counter before them and the length of the label behind.
-        assert!(size_of::<Facts>() + 2 * size_of::<usize>() <= 112);
+        assert!(size_of::<Facts>() + 2 * size_of::<usize>() <= 120);
         assert_eq!(size_of::<Option<Pass>>(), size_of::<usize>());
     }
 }

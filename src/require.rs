@@ -64,6 +64,8 @@ impl RequireModule {
         let guard = Arc::new(Requirement::Modules {
             modules,
             scopes: Box::default(),
+            // The layer has counted it.
+            cost: 0,
         });
         Ok(Self {
             shared: Arc::clone(layer.shared()),
@@ -86,7 +88,7 @@ impl RequireScopes {
             .into_iter()
             .map(Scope::new)
             .collect::<Result<_, _>>()?;
-        let guard = Arc::new(Requirement::Authenticated { scopes });
+        let guard = Arc::new(Requirement::Authenticated { scopes, cost: 0 });
         Ok(Self {
             shared: Arc::clone(layer.shared()),
             guard,

@@ -19,6 +19,7 @@ use crate::{
     grant::{Grant, Nobody},
     host,
     layer::Shared,
+    rate_headers::RateFields,
     require::Guard,
 };
 
@@ -121,6 +122,7 @@ impl<S: fmt::Debug> fmt::Debug for ApiKeyService<S> {
 pub(crate) struct After {
     pub(crate) vary: Option<HeaderValue>,
     pub(crate) private: bool,
+    pub(crate) rate: Option<RateFields>,
 }
 
 /// Whether a request goes on to the inner service.
@@ -138,14 +140,14 @@ impl Shared {
         request: &mut Request<B>,
     ) -> Admission {
         match decision {
-            Decision::Granted(grant) => {
+            Decision::Granted(grant, rate) => {
                 self.hide_credential(request, presented);
                 request.extensions_mut().insert(grant);
-                Admission::Passes(self.after(true))
+                Admission::Passes(self.after(true, rate))
             }
-            Decision::Anonymous => {
+            Decision::Anonymous(rate) => {
                 self.mark_nobody(request.extensions_mut());
-                Admission::Passes(self.after(false))
+                Admission::Passes(self.after(false, rate))
             }
             Decision::Public => {
                 self.gate.carriers.leave(request.headers_mut(), presented);
@@ -172,7 +174,7 @@ impl Shared {
                 Admission::Passes(if at_route {
                     After::default()
                 } else {
-                    self.after(private)
+                    self.after(private, None)
                 })
             }
             Decision::Refused(denial) => {
@@ -192,14 +194,12 @@ impl Shared {
         });
     }
 
-    /// What keeps the answer out of caches for others.
-    fn after(&self, private: bool) -> After {
-        if !self.cache_headers {
-            return After::default();
-        }
+    /// What keeps the answer out of caches for others, and what it says of the caller's quotas.
+    fn after(&self, private: bool, rate: Option<RateFields>) -> After {
         After {
-            vary: self.vary.clone(),
-            private,
+            vary: self.vary.clone().filter(|_| self.cache_headers),
+            private: private && self.cache_headers,
+            rate,
         }
     }
 

@@ -12,8 +12,8 @@ use support::{
 };
 use tower::Layer;
 use tower_api_key::{
-    Allowance, Check, DenialCode, License, Now, RateLimiter, RequireModule, Seats, Subject, Tier,
-    Timestamp,
+    Allowance, Check, DenialCode, License, Now, RateLimiter, Refusal, RequireModule, Seats,
+    Subject, Tier, Timestamp,
 };
 
 fn call(content_type: &str) -> http::request::Builder {
@@ -101,11 +101,11 @@ struct NoMore;
 
 impl RateLimiter for NoMore {
     fn check(&self, _: Subject<'_>, _: Now) -> Check {
-        Check::Done(Allowance::Refused {
-            tier: Tier::new("standard").expect("a tier"),
-            quota: "hour".into(),
-            retry_after: Duration::from_millis(1_500),
-        })
+        Check::Done(Allowance::Refused(Refusal::new(
+            Tier::new("standard").expect("a tier"),
+            "hour",
+            Duration::from_millis(1_500),
+        )))
     }
 }
 

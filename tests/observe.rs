@@ -24,7 +24,7 @@ use support::{
 use tower::Layer;
 use tower_api_key::{
     Allowance, BackendError, Check, Holder, LicenseLedger, Now, Operation, Principal, RateLimiter,
-    RequireModule, Subject, Tier, TokenError, TokenVerifier,
+    Refusal, RequireModule, Subject, Tier, TokenError, TokenVerifier, Usage,
 };
 use tracing::{
     Event, Level, Subscriber,
@@ -209,12 +209,12 @@ impl Limiter {
 impl RateLimiter for Limiter {
     fn check(&self, _: Subject<'_>, _: Now) -> Check {
         match *self.0.lock().expect("not poisoned") {
-            Limits::Admits => Check::Done(Allowance::Admitted),
-            Limits::Refuses => Check::Done(Allowance::Refused {
-                tier: Tier::new("standard").expect("a tier"),
-                quota: "hour".into(),
-                retry_after: Duration::from_secs(1),
-            }),
+            Limits::Admits => Check::Done(Allowance::Admitted(Usage::NONE)),
+            Limits::Refuses => Check::Done(Allowance::Refused(Refusal::new(
+                Tier::new("standard").expect("a tier"),
+                "hour",
+                Duration::from_secs(1),
+            ))),
             Limits::Fails => {
                 Check::Later(Box::pin(async { Err(BackendError::unavailable("away")) }))
             }

@@ -15,7 +15,8 @@ use async_trait::async_trait;
 use support::{World, admin, get, module};
 use tower_api_key::{
     Allowance, BackendError, Check, DenialCode, Holder, LicenseLedger, NewKey, Now, Operation,
-    PeerAddress, Principal, RateLimiter, Scope, Subject, Tier, TokenError, TokenVerifier,
+    PeerAddress, Principal, RateLimiter, Refusal, Scope, Subject, Tier, TokenError, TokenVerifier,
+    Usage,
 };
 
 /// Admits so many requests, at once or later, and notes for whom it was asked.
@@ -60,12 +61,12 @@ impl RateLimiter for Counter {
                 left.checked_sub(1)
             });
         let allowance = match admitted {
-            Ok(_) => Allowance::Admitted,
-            Err(_) => Allowance::Refused {
-                tier: Tier::new("standard").expect("a tier"),
-                quota: "hour".into(),
-                retry_after: Duration::from_millis(1_500),
-            },
+            Ok(_) => Allowance::Admitted(Usage::NONE),
+            Err(_) => Allowance::Refused(Refusal::new(
+                Tier::new("standard").expect("a tier"),
+                "hour",
+                Duration::from_millis(1_500),
+            )),
         };
         if self.down {
             return Check::Later(Box::pin(async { Err(BackendError::unavailable("down")) }));

@@ -170,6 +170,7 @@ impl ModuleMap for AskForNone {
         Some(Cow::Owned(Requirement::Modules {
             modules: self.0([].into()),
             scopes: [].into(),
+            cost: 1,
         }))
     }
 }

@@ -23,6 +23,7 @@ use tower_api_key::{
     Holder, HolderState, KeyDigest, KeyFormats, KeyHasher, KeyId, KeyQuery, KeyRecord, KeyStore,
     LicenseEvent, LicenseId, LicenseLedger, Line, MemoryLedger, Module, Now, Operation, Overview,
     RateLimiter, RouteModules, Rule, Scope, Seat, Standing, Standings, Subject, Tier, Timestamp,
+    Usage,
 };
 
 /// The route that is asked for: one module, one scope.
@@ -329,7 +330,7 @@ pub struct Admitting;
 
 impl RateLimiter for Admitting {
     fn check(&self, _: Subject<'_>, _: Now) -> Check {
-        Check::Done(Allowance::Admitted)
+        Check::Done(Allowance::Admitted(Usage::NONE))
     }
 }
 

@@ -55,7 +55,9 @@ pub(crate) fn check(
         Requirement::Modules { modules, .. } if modules.as_slice().is_empty() => {
             Err(DenialCode::RouteNotMapped.into())
         }
-        Requirement::Modules { modules, scopes } => {
+        Requirement::Modules {
+            modules, scopes, ..
+        } => {
             let Some(standings) = standings else {
                 return Judgement::NeedsStandings;
             };

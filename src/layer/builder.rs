@@ -20,6 +20,7 @@ use crate::{
     module_map::ModuleMap,
     name::InvalidName,
     path::{PathForm, PathForms},
+    rate_headers::RateHeaders,
     rate_limiter::RateLimiter,
     token::TokenVerifier,
     uses::Uses,
@@ -76,6 +77,7 @@ pub struct ApiKeyLayerBuilder {
     type_base: Option<String>,
     keeps_credential: bool,
     cache_headers: bool,
+    rate_headers: RateHeaders,
     maintenance: maintenance::Settings,
 }
 
@@ -135,6 +137,10 @@ impl ApiKeyLayerBuilder {
             type_base: None,
             keeps_credential: false,
             cache_headers: true,
+            rate_headers: RateHeaders {
+                standard: true,
+                x: false,
+            },
             maintenance: maintenance::Settings::default(),
         }
     }
@@ -317,6 +323,36 @@ impl ApiKeyLayerBuilder {
     /// ```
     pub fn with_rate_limiter(mut self, limiter: impl RateLimiter) -> Self {
         self.limiter = Some(Arc::new(limiter));
+        self
+    }
+
+    /// Whether grants and 429s say what is left of the caller's quotas, in `RateLimit-Policy` and
+    /// `RateLimit` ([draft-ietf-httpapi-ratelimit-headers-10][draft]). By default they do, where a
+    /// limiter tells. `t` is in seconds until more is left.
+    ///
+    /// [draft]: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/10/
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_rate_limit_headers(false)
+    /// # ;
+    /// ```
+    pub fn with_rate_limit_headers(mut self, on: bool) -> Self {
+        self.rate_headers.standard = on;
+        self
+    }
+
+    /// Whether grants and 429s have `X-RateLimit-Limit`, `X-RateLimit-Remaining` and
+    /// `X-RateLimit-Reset` too, for clients that read those: of the quota of which least is left, and
+    /// the last one in seconds since 1970. By default they do not.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_x_rate_limit_headers(true)
+    /// # ;
+    /// ```
+    pub fn with_x_rate_limit_headers(mut self, on: bool) -> Self {
+        self.rate_headers.x = on;
         self
     }
 
@@ -568,6 +604,7 @@ impl ApiKeyLayerBuilder {
                 uses: Uses::new(),
                 map: self.map,
                 limiter: self.limiter,
+                rate_headers: self.rate_headers,
                 carriers,
                 formats: self.formats,
                 hasher: self.hasher,

@@ -95,6 +95,9 @@ pub enum RouteFlaw {
     /// It is public and asks for scopes.
     #[error("a public route asks for no scopes")]
     ScopesOnPublic,
+    /// It is public and has a cost.
+    #[error("a public route is never counted")]
+    CostOnPublic,
     /// `and_module` was called on a rule that asks for no module, or for any of several.
     #[error("module {0:?} is added to a rule that does not ask for all of its modules")]
     MisplacedModule(String),

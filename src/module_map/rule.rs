@@ -31,6 +31,8 @@ use crate::{
 pub struct Rule {
     caller: Caller,
     scopes: Vec<String>,
+    /// Nothing: 1.
+    cost: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,14 +102,31 @@ impl Rule {
         self
     }
 
+    /// How many requests one of these counts for, against the caller's quotas. By default 1; 0 is
+    /// admitted uncounted. What costs more than a whole quota takes the whole of it. Not on public
+    /// routes, which are never counted.
+    ///
+    /// ```
+    /// # use tower_api_key::Rule;
+    /// Rule::module("playout").with_cost(10);
+    /// ```
+    pub fn with_cost(mut self, cost: u32) -> Self {
+        self.cost = Some(cost);
+        self
+    }
+
     fn new(caller: Caller) -> Self {
-        let scopes = Vec::new();
-        Self { caller, scopes }
+        Self {
+            caller,
+            scopes: Vec::new(),
+            cost: None,
+        }
     }
 
     /// Checks the text and makes it a requirement, or says all that is wrong with it.
     pub(super) fn check(self) -> Result<Requirement, Vec<RouteFlaw>> {
         let mut flaws = Vec::new();
+        let cost = self.cost.unwrap_or(1);
         let scopes: Box<[Scope]> = checked("scope", &self.scopes, &mut flaws);
         let mut modules = |texts: &[String]| {
             if texts.is_empty() {
@@ -120,21 +139,26 @@ impl Rule {
                 if !self.scopes.is_empty() {
                     flaws.push(RouteFlaw::ScopesOnPublic);
                 }
+                if self.cost.is_some() {
+                    flaws.push(RouteFlaw::CostOnPublic);
+                }
                 Requirement::Public
             }
-            Caller::Anonymous => Requirement::Anonymous { scopes },
-            Caller::Authenticated => Requirement::Authenticated { scopes },
+            Caller::Anonymous => Requirement::Anonymous { scopes, cost },
+            Caller::Authenticated => Requirement::Authenticated { scopes, cost },
             Caller::All(texts) => Requirement::Modules {
                 modules: one_or(modules(texts), Modules::All),
                 scopes,
+                cost,
             },
             Caller::Any(texts) => Requirement::Modules {
                 modules: one_or(modules(texts), Modules::Any),
                 scopes,
+                cost,
             },
             Caller::MisplacedModule(module) => {
                 flaws.push(RouteFlaw::MisplacedModule(module.clone()));
-                Requirement::Authenticated { scopes }
+                Requirement::Authenticated { scopes, cost }
             }
         };
         if flaws.is_empty() {
@@ -208,6 +232,7 @@ mod tests {
         let requirement = Requirement::Modules {
             modules: Modules::One(module.clone()),
             scopes: [].into(),
+            cost: 1,
         };
         assert_eq!(Rule::from("lino").check(), Ok(requirement.clone()));
         assert_eq!(
@@ -262,6 +287,24 @@ mod tests {
             ["a public route asks for no scopes"]
         );
         assert_eq!(Rule::public().check(), Ok(Requirement::Public));
+    }
+
+    #[test]
+    fn a_cost_goes_with_every_rule_but_public() {
+        for rule in [
+            Rule::anonymous(),
+            Rule::authenticated(),
+            Rule::any_module(["a", "b"]),
+        ] {
+            assert_eq!(rule.clone().check().unwrap().cost(), 1);
+            let requirement = rule.with_cost(7).check().unwrap();
+            assert_eq!(requirement.cost(), 7);
+            assert!(requirement.to_string().ends_with(", cost 7"));
+        }
+        assert_eq!(
+            flaws(Rule::public().with_cost(1)),
+            ["a public route is never counted"]
+        );
     }
 
     #[test]

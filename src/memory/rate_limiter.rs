@@ -1,0 +1,311 @@
+//! Quotas counted in the memory of this process.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+
+use crate::{
+    clock::Now,
+    memory::cells::{self, Cells, Judge},
+    observe,
+    pass::micros,
+    rate_limiter::{
+        Allowance, Check, Place, QuotaUsage, RateLimiter, Refusal, Subject, TierError, Tiers,
+        Usage,
+        plans::{Counted, Plan, Plans, Who},
+        window::Window,
+    },
+};
+
+/// Counts requests in the memory of this process: 160 bytes for each caller and quota in use.
+///
+/// 1. A caller whose key is remembered by the layer is counted without a lock that another key's
+///    request needs, and without an allocation.
+/// 2. Whoever has not called for a window's length gives his place to others. Keys are all counted,
+///    however many; of addresses at most [`with_address_capacity`](Self::with_address_capacity), of
+///    which the quietest are forgotten first.
+/// 3. Each tier counts for itself: who comes to another tier begins anew there, and who comes back
+///    finds what he had used.
+/// 4. Several layers that share a limiter, by clones, share its quotas.
+///
+/// ```
+/// use tower_api_key::{MemoryRateLimiter, Tiers};
+/// let limiter = MemoryRateLimiter::new(Tiers::default());
+/// # |builder: tower_api_key::ApiKeyLayerBuilder|
+/// builder.with_rate_limiter(limiter.clone())
+/// # ;
+/// ```
+#[derive(Clone)]
+pub struct MemoryRateLimiter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    plans: ArcSwap<Plans>,
+    /// The same as they were given.
+    tiers: ArcSwap<Tiers>,
+    /// Makes keys of cells, in a way that nobody outside can foresee.
+    hasher: RandomState,
+    callers: Cells<Windows>,
+    addresses: Cells<Windows>,
+}
+
+/// One caller's windows, one for each quota of the tier.
+#[derive(Default)]
+struct Windows {
+    /// Most tiers have one quota.
+    first: Window,
+    more: Option<Box<More>>,
+}
+
+/// Apart, so that what is there is a single word.
+struct More {
+    windows: Vec<Window>,
+}
+
+/// A time, with what is known of the quotas.
+#[derive(Clone, Copy)]
+struct Moment<'a> {
+    plans: &'a Plans,
+    /// Microseconds.
+    at: u64,
+}
+
+impl MemoryRateLimiter {
+    /// A limiter that has counted nothing yet.
+    pub fn new(tiers: Tiers) -> Self {
+        Self::with_capacity(tiers, ADDRESSES)
+    }
+
+    /// How many addresses are counted at once, of 160 bytes each. By default 65,536.
+    ///
+    /// ```
+    /// # use tower_api_key::{MemoryRateLimiter, Tiers};
+    /// MemoryRateLimiter::new(Tiers::default()).with_address_capacity(1_000_000);
+    /// ```
+    #[must_use]
+    pub fn with_address_capacity(self, addresses: usize) -> Self {
+        Self::with_capacity(Tiers::clone(&self.shared.tiers.load()), addresses)
+    }
+
+    fn with_capacity(tiers: Tiers, addresses: usize) -> Self {
+        let plans = Plans::default().followed_by(&tiers);
+        let plans = plans.expect("the first tiers are not so many that numbers run out");
+        Self {
+            shared: Arc::new(Shared {
+                plans: ArcSwap::from_pointee(plans),
+                tiers: ArcSwap::from_pointee(tiers),
+                hasher: RandomState::new(),
+                callers: Cells::new(cells::MOST),
+                addresses: Cells::new(addresses),
+            }),
+        }
+    }
+
+    /// The tiers in force.
+    pub fn tiers(&self) -> Tiers {
+        Tiers::clone(&self.shared.tiers.load())
+    }
+
+    /// Puts other tiers in force, for the next request on. What was counted goes on: by the quota of
+    /// the same name in the same tier.
+    ///
+    /// # Errors
+    ///
+    /// [`TierError::TooManyChanges`] after some 65,000 different quotas.
+    pub fn set_tiers(&self, tiers: Tiers) -> Result<(), TierError> {
+        let shared = &*self.shared;
+        let mut failed = None;
+        shared.plans.rcu(|plans| match plans.followed_by(&tiers) {
+            Ok(next) => Arc::new(next),
+            Err(error) => {
+                failed = Some(error);
+                Arc::clone(plans)
+            }
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => {
+                shared.tiers.store(tiers.into());
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts a request, or says why not.
+    pub(crate) fn count(&self, caller: &Subject<'_>, now: Now) -> Allowance {
+        self.ask(caller, now, true)
+    }
+
+    /// What [`count`](Self::count) would say, but counts nothing.
+    pub(crate) fn look(&self, caller: &Subject<'_>, now: Now) -> Allowance {
+        self.ask(caller, now, false)
+    }
+
+    fn ask(&self, caller: &Subject<'_>, now: Now, counts: bool) -> Allowance {
+        let shared = &*self.shared;
+        let plans = &**shared.plans.load();
+        let (plan, is_known) = plans.plan(caller);
+        if plan.quotas.is_empty() || caller.cost == 0 {
+            return Allowance::Admitted(Usage::NONE);
+        }
+        let at = micros(now.monotonic);
+        let moment = Moment { plans, at };
+        let who = plan.who(caller);
+        let (cells, place) = match who {
+            // Where a caller is counted by address, his place is another one each time.
+            Who::Network(_) => (&shared.addresses, None),
+            _ => (&shared.callers, caller.place),
+        };
+        let noted = place.map_or(0, Place::noted);
+        if noted != 0 {
+            let is_right = |key| noted == word(noted_place(noted), key, plans.version);
+            let act = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, counts);
+            if let Some(allowance) = cells.at(noted_place(noted), is_right, act) {
+                return allowance;
+            }
+        }
+        if !is_known && caller.place.is_none_or(|place| place.noted() == 0) {
+            observe::unknown_tier(caller);
+        }
+        let key = shared.hasher.hash_one((who, &plan.tier));
+        let (index, allowance) = cells.of(key, &moment, |windows| {
+            windows.ask(plan, moment, caller.cost, counts)
+        });
+        if let Some(place) = caller.place {
+            place.note(word(index, key, plans.version));
+        }
+        allowance
+    }
+}
+
+impl RateLimiter for MemoryRateLimiter {
+    fn check(&self, caller: Subject<'_>, now: Now) -> Check {
+        Check::Done(self.count(&caller, now))
+    }
+}
+
+impl fmt::Debug for MemoryRateLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryRateLimiter")
+            .field("tiers", &self.shared.tiers.load())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Windows {
+    /// Counts a request by all quotas, or by none.
+    fn ask(&mut self, plan: &Plan, moment: Moment<'_>, cost: u32, counts: bool) -> Allowance {
+        if !self.is_counted_by(plan) {
+            self.recount(plan, moment);
+        }
+        let now = moment.at;
+        let mut longest: Option<(u64, &Counted)> = None;
+        for (window, counted) in self.iter_mut().zip(&plan.quotas) {
+            let (by, cost) = (&counted.measure, counted.measure.cost(cost));
+            if window.room(by, now).remaining < cost {
+                let free_at = window.free_at(cost, by, now);
+                if longest.is_none_or(|(longest, _)| free_at > longest) {
+                    longest = Some((free_at, counted));
+                }
+            }
+        }
+        let mut usage = Usage::NONE;
+        for (window, counted) in self.iter_mut().zip(&plan.quotas) {
+            let by = &counted.measure;
+            if counts && longest.is_none() {
+                window.take(by.cost(cost), by, now);
+            }
+            let room = window.room(by, now);
+            let reset = Duration::from_micros(room.grows_at - now);
+            usage = usage.and(QuotaUsage::new(counted.quota, room.remaining, reset));
+        }
+        match longest {
+            None => Allowance::Admitted(usage),
+            Some((free_at, counted)) => {
+                let retry_after = Duration::from_micros(free_at - now);
+                let refusal = Refusal::new(plan.tier.clone(), counted.quota.name(), retry_after);
+                Allowance::Refused(refusal.with_usage(usage))
+            }
+        }
+    }
+
+    fn is_counted_by(&self, plan: &Plan) -> bool {
+        let numbers = plan.quotas.iter().map(|counted| counted.number);
+        self.iter().map(|window| window.quota).eq(numbers)
+    }
+
+    /// Goes on with what was counted by quotas of the same names.
+    fn recount(&mut self, plan: &Plan, moment: Moment<'_>) {
+        let Moment { plans, at } = moment;
+        let mut windows = plan.quotas.iter().map(|counted| {
+            let before = self.iter_mut().find_map(|window| {
+                let from = plans.known(window.quota)?;
+                (from.quota.name() == counted.quota.name()).then_some((window, from))
+            });
+            match before {
+                Some((window, from)) => {
+                    window.carried(&from.measure, &counted.measure, counted.number, at)
+                }
+                None => Window::new(counted.number),
+            }
+        });
+        let first = windows.next().unwrap_or_default();
+        let windows: Vec<_> = windows.collect();
+        let more = (!windows.is_empty()).then(|| Box::new(More { windows }));
+        *self = Self { first, more };
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Window> {
+        let more = self.more.iter().flat_map(|more| &more.windows);
+        std::iter::once(&self.first).chain(more)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Window> {
+        let more = self.more.iter_mut().flat_map(|more| &mut more.windows);
+        std::iter::once(&mut self.first).chain(more)
+    }
+}
+
+impl Moment<'_> {
+    fn counted<'w>(&self, windows: &'w Windows) -> impl Iterator<Item = (&'w Window, &Counted)> {
+        let plans = self.plans;
+        windows
+            .iter()
+            .filter_map(|window| Some((window, plans.known(window.quota)?)))
+    }
+}
+
+impl Judge<Windows> for Moment<'_> {
+    fn is_idle(&self, windows: &Windows) -> bool {
+        (self.counted(windows)).all(|(window, by)| window.idle_at(&by.measure) <= self.at)
+    }
+
+    fn weight(&self, windows: &Windows) -> u64 {
+        let counts = self
+            .counted(windows)
+            .map(|(window, by)| window.count(&by.measure, self.at));
+        counts.max().unwrap_or(0)
+    }
+}
+
+/// A caller's place together with what shows that it is still his: bits of the key, and of the
+/// version of the tiers that led to it.
+fn word(place: u32, key: u64, version: u32) -> u64 {
+    let mark = key ^ u64::from(version).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (u64::from(place) + 1) << PROOF | mark >> (64 - PROOF)
+}
+
+fn noted_place(word: u64) -> u32 {
+    ((word >> PROOF) as u32).saturating_sub(1)
+}
+
+/// Bits; the others are the place.
+const PROOF: u32 = 38;
+/// How many are counted at once.
+const ADDRESSES: usize = 65_536;

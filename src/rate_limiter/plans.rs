@@ -1,0 +1,143 @@
+//! The tiers of a limiter in use, ready for the arithmetic.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use crate::{
+    key_store::Tier,
+    rate_limiter::{
+        CountBy, Quota, Subject, TierError, Tiers,
+        window::{Measure, Window},
+    },
+};
+
+/// All tiers, with every quota that this limiter has ever counted by: what is counted by an earlier
+/// one goes on under the one of the same name.
+#[derive(Debug, Default)]
+pub(crate) struct Plans {
+    plans: Vec<Plan>,
+    by_tier: HashMap<Tier, usize>,
+    default: usize,
+    anonymous: usize,
+    /// Grows with each change.
+    pub(crate) version: u32,
+    known: Vec<Counted>,
+}
+
+/// One tier.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) tier: Tier,
+    pub(crate) count_by: CountBy,
+    pub(crate) quotas: Vec<Counted>,
+}
+
+/// A quota with its arithmetic.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted {
+    pub(crate) quota: Quota,
+    pub(crate) measure: Measure,
+    /// Its place among all that this limiter has ever counted by.
+    pub(crate) number: u16,
+}
+
+/// Whose requests are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Who<'a> {
+    Principal(&'a str),
+    Owner(&'a str),
+    /// An address of IPv4, or the first half of one of IPv6, where all of a customer's are.
+    Network(Option<Network>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Network {
+    V4(u32),
+    /// The first 64 bits.
+    V6(u64),
+}
+
+impl Plans {
+    /// These tiers in place of the ones before.
+    ///
+    /// # Errors
+    ///
+    /// [`TierError::TooManyChanges`] where there is no number left for a new quota.
+    pub(crate) fn followed_by(&self, tiers: &Tiers) -> Result<Self, TierError> {
+        let mut next = Self {
+            known: self.known.clone(),
+            version: self.version.wrapping_add(1),
+            ..Self::default()
+        };
+        for (tier, quotas) in tiers.iter() {
+            let counted = quotas.quotas.iter().map(|quota| next.number(*quota));
+            let counted = counted.collect::<Result<_, _>>()?;
+            if tier == tiers.default_tier() {
+                next.default = next.plans.len();
+            }
+            if tier == tiers.anonymous_tier() {
+                next.anonymous = next.plans.len();
+            }
+            next.by_tier.insert(tier.clone(), next.plans.len());
+            next.plans.push(Plan {
+                tier: tier.clone(),
+                count_by: quotas.count_by,
+                quotas: counted,
+            });
+        }
+        Ok(next)
+    }
+
+    fn number(&mut self, quota: Quota) -> Result<Counted, TierError> {
+        if let Some(known) = self.known.iter().find(|known| known.quota == quota) {
+            return Ok(*known);
+        }
+        let number = u16::try_from(self.known.len()).ok();
+        let number = number.filter(|number| *number != Window::UNUSED);
+        let counted = Counted {
+            quota,
+            measure: Measure::new(&quota),
+            number: number.ok_or(TierError::TooManyChanges)?,
+        };
+        self.known.push(counted);
+        Ok(counted)
+    }
+
+    /// A quota by its number.
+    pub(crate) fn known(&self, number: u16) -> Option<&Counted> {
+        self.known.get(usize::from(number))
+    }
+
+    /// What a caller has, and whether the tier he names is there.
+    pub(crate) fn plan(&self, caller: &Subject<'_>) -> (&Plan, bool) {
+        let named = match (caller.principal, caller.tier) {
+            (None, _) => return (&self.plans[self.anonymous], true),
+            (Some(_), None) => return (&self.plans[self.default], true),
+            (Some(_), Some(tier)) => self.by_tier.get(tier),
+        };
+        (
+            &self.plans[*named.unwrap_or(&self.default)],
+            named.is_some(),
+        )
+    }
+}
+
+impl Plan {
+    /// Whose requests the caller's is counted with.
+    pub(crate) fn who<'a>(&self, caller: &Subject<'a>) -> Who<'a> {
+        let network = || Who::Network(caller.address.map(Network::of));
+        match (self.count_by, caller.principal, caller.owner) {
+            (CountBy::Address, ..) | (_, None, _) => network(),
+            (CountBy::Owner, Some(_), Some(owner)) => Who::Owner(owner),
+            (_, Some(principal), _) => Who::Principal(principal),
+        }
+    }
+}
+
+impl Network {
+    pub(crate) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address.to_bits()),
+            IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
+        }
+    }
+}

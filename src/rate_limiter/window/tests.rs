@@ -1,0 +1,323 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn quota(limit: u64, seconds: u64) -> Quota {
+    Quota::new("test", limit, Duration::from_secs(seconds)).expect("a quota")
+}
+
+/// Every admitted request with its time: what the sliding window is held against.
+struct ExactLog {
+    admitted: Vec<(u64, u32)>,
+}
+
+impl ExactLog {
+    /// Requests in the window of this length that ends at `end`, its beginning left out.
+    fn within(&self, length: u64, end: u64) -> u64 {
+        let is_in = |at: u64| at <= end && at + length > end;
+        let inside = self.admitted.iter().filter(|(at, _)| is_in(*at));
+        inside.map(|(_, cost)| u64::from(*cost)).sum()
+    }
+}
+
+/// Sends requests of these costs, each so many microseconds after the one before.
+fn drive(
+    measure: &Measure,
+    requests: impl IntoIterator<Item = (u64, u32)>,
+    mut after: impl FnMut(&ExactLog, &mut Window, u64, u32, bool),
+) {
+    let mut window = Window::new(0);
+    let mut log = ExactLog {
+        admitted: Vec::new(),
+    };
+    let mut now = 1_000_000_007;
+    for (wait, cost) in requests {
+        now += wait;
+        let cost = measure.cost(cost);
+        let admitted = window.room(measure, now).remaining >= cost;
+        if admitted {
+            window.take(cost, measure, now);
+            log.admitted.push((now, cost));
+        }
+        after(&log, &mut window, now, cost, admitted);
+    }
+}
+
+/// Waits that lie close together, spread over the window, or span it.
+fn waits(window: u64) -> impl Strategy<Value = u64> {
+    prop_oneof![
+        5 => Just(0),
+        5 => 0..window / 500,
+        3 => 0..window / 20,
+        1 => 0..window,
+        1 => window - 3..window + 3,
+        1 => Just(window * 3),
+    ]
+}
+
+fn quotas() -> impl Strategy<Value = Quota> {
+    let limits = prop_oneof![1_u64..70, 55_u64..260, 900_u64..1_100];
+    let windows = prop_oneof![
+        Just(1_u64),
+        Just(60),
+        Just(3_600),
+        Just(86_400),
+        1_u64..100_000
+    ];
+    (limits, windows).prop_map(|(limit, seconds)| quota(limit, seconds))
+}
+
+fn histories() -> impl Strategy<Value = (Quota, Vec<(u64, u32)>)> {
+    quotas().prop_flat_map(|quota| {
+        let most = (quota.limit() * 3).min(1_500) as usize;
+        let request = (
+            waits(micros(&quota)),
+            prop_oneof![9 => Just(1), 1 => 1_u32..50],
+        );
+        (Just(quota), prop::collection::vec(request, 1..most))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_window_holds_more_than_the_limit((quota, requests) in histories()) {
+        let measure = Measure::new(&quota);
+        drive(&measure, requests, |log, _, now, _, _| {
+            let within = log.within(measure.window, now);
+            assert!(within <= u64::from(quota.limit()), "{within} at {now}");
+        });
+    }
+
+    #[test]
+    fn who_is_refused_has_had_all_but_a_sixtieth_within_the_window(
+        (quota, requests) in histories()
+    ) {
+        let measure = Measure::new(&quota);
+        drive(&measure, requests, |log, _, now, cost, admitted| {
+            if !admitted {
+                let had = log.within(measure.window + measure.tick, now) + u64::from(cost);
+                // Less than a group is missing, and a group is the sixtieth part, rounded up.
+                let least = u64::from(quota.limit() - (measure.group - 1));
+                assert!(had > least, "{had} of {quota:?} at {now}");
+                assert!(f64::from(measure.group - 1) < f64::from(quota.limit()) / 60.0);
+            }
+        });
+    }
+
+    #[test]
+    fn up_to_sixty_in_the_window_the_log_is_exact((quota, requests) in histories()) {
+        let measure = Measure::new(&quota);
+        let mut ever_more = false;
+        drive(&measure, requests, |log, window, now, _, _| {
+            ever_more |= log.within(2 * measure.window, now) > MARKS as u64;
+            if !ever_more {
+                let used = u64::from(quota.limit() - window.room(&measure, now).remaining);
+                assert!(used >= log.within(measure.window, now));
+                assert!(used <= log.within(measure.window + measure.tick, now));
+            }
+        });
+    }
+
+    #[test]
+    fn who_waits_as_told_is_served_and_who_is_early_is_not(
+        (quota, requests) in histories(),
+        algorithm in algorithms(),
+    ) {
+        let measure = Measure::new(&quota.with_algorithm(algorithm));
+        drive(&measure, requests, |_, window, now, cost, admitted| {
+            if !admitted {
+                let free_at = window.free_at(cost, &measure, now);
+                assert!(free_at > now);
+                let room_at = |at| window.clone().room(&measure, at).remaining;
+                assert!(room_at(free_at) >= cost);
+                assert!(room_at(free_at - 1) < cost);
+                // So is who counts in whole seconds, as the headers do.
+                let told = (free_at - now).div_ceil(SECOND) * SECOND;
+                assert!(room_at(now + told) >= cost);
+                assert!(room_at(now + told - SECOND) < cost);
+            }
+        });
+    }
+
+    #[test]
+    fn more_is_left_when_it_is_said_to_be_and_not_before(
+        (quota, requests) in histories(),
+        algorithm in algorithms(),
+    ) {
+        let measure = Measure::new(&quota.with_algorithm(algorithm));
+        drive(&measure, requests, |_, window, now, _, _| {
+            let Room { remaining, grows_at } = window.room(&measure, now);
+            if remaining == quota.limit() {
+                assert_eq!(grows_at, now);
+            } else {
+                let room_at = |at| window.clone().room(&measure, at).remaining;
+                assert_eq!(room_at(grows_at - 1), remaining);
+                assert!(room_at(grows_at) > remaining);
+            }
+        });
+    }
+
+    #[test]
+    fn the_other_algorithms_admit_less_than_twice_the_limit(
+        (quota, requests) in histories(),
+        algorithm in prop_oneof![Just(Algorithm::Gcra), Just(Algorithm::FixedWindow)],
+    ) {
+        let measure = Measure::new(&quota.with_algorithm(algorithm));
+        drive(&measure, requests, |log, window, now, _, _| {
+            let limit = u64::from(quota.limit());
+            assert!(log.within(measure.window, now) <= 2 * limit);
+            assert!(window.room(&measure, now).remaining <= quota.limit());
+        });
+    }
+
+    #[test]
+    fn what_is_idle_counts_nothing((quota, requests) in histories(), algorithm in algorithms()) {
+        let measure = Measure::new(&quota.with_algorithm(algorithm));
+        drive(&measure, requests, |_, window, now, _, _| {
+            let at = window.idle_at(&measure).max(now);
+            assert_eq!(window.clone().room(&measure, at).remaining, quota.limit());
+        });
+    }
+
+    #[test]
+    fn a_changed_quota_goes_on_with_what_was_counted(
+        (before, requests) in histories(),
+        after in quotas(),
+    ) {
+        let (from, by) = (Measure::new(&before), Measure::new(&after));
+        drive(&from, requests, |log, window, now, _, _| {
+            let mut carried = window.clone().carried(&from, &by, 7, now);
+            assert_eq!(carried.quota, 7);
+            let remaining = u64::from(carried.room(&by, now).remaining);
+            let reach = from.window.min(by.window);
+            let had = log.within(reach, now);
+            assert!(remaining <= u64::from(after.limit()).saturating_sub(had));
+            // At most one group of each kind counts for more than it should.
+            let most = log.within(reach + from.tick + by.tick, now);
+            let spare = u64::from(from.group + by.group);
+            assert!(remaining + most + spare >= u64::from(after.limit()).min(most + spare));
+        });
+    }
+}
+
+fn algorithms() -> impl Strategy<Value = Algorithm> {
+    prop_oneof![
+        Just(Algorithm::SlidingWindow),
+        Just(Algorithm::Gcra),
+        Just(Algorithm::FixedWindow),
+    ]
+}
+
+const ALGORITHMS: [Algorithm; 3] = [
+    Algorithm::SlidingWindow,
+    Algorithm::Gcra,
+    Algorithm::FixedWindow,
+];
+
+#[test]
+fn a_fresh_burst_is_exactly_the_limit_and_the_next_comes_when_the_window_has_passed() {
+    for algorithm in ALGORITHMS {
+        for (limit, seconds) in [(1, 1), (60, 60), (61, 60), (100, 3_600), (1_000, 3_600)] {
+            let measure = Measure::new(&quota(limit, seconds).with_algorithm(algorithm));
+            let mut window = Window::new(0);
+            let burst = |window: &mut Window, now| {
+                let mut admitted = 0;
+                while window.room(&measure, now).remaining > 0 {
+                    window.take(1, &measure, now);
+                    admitted += 1;
+                }
+                admitted
+            };
+            let now = 123_456_789;
+            assert_eq!(burst(&mut window, now), limit, "{algorithm:?}");
+            if algorithm != Algorithm::Gcra {
+                let over = now + measure.window;
+                assert_eq!(window.room(&measure, over - 1).remaining, 0, "{limit}");
+                assert_eq!(burst(&mut window, over), limit, "{algorithm:?}");
+            }
+        }
+    }
+}
+
+/// However much more is asked for than there is: no window is short by more than a sixtieth.
+#[test]
+fn steady_use_gets_all_but_a_sixtieth_in_every_window() {
+    for (limit, percent) in [
+        (100, 100),
+        (1_000, 105),
+        (1_000, 200),
+        (5_000, 1_000),
+        (60, 150),
+    ] {
+        let quota = quota(limit, 3_600);
+        let measure = Measure::new(&quota);
+        let wait = measure.window * 100 / (limit * percent);
+        let requests = (measure.window * 4 / wait) as usize;
+        drive(
+            &measure,
+            std::iter::repeat_n((wait, 1), requests),
+            |log, _, now, _, _| {
+                let first = log.admitted[0].0;
+                if now > first + measure.window {
+                    let within = log.within(measure.window, now) as f64;
+                    // The last of the evenly spaced requests may just not be in the window yet.
+                    let least = limit as f64 * (1.0 - 1.0 / 60.0) - 1.0;
+                    assert!(within >= least, "{within} of {limit} at {percent} percent");
+                }
+            },
+        );
+    }
+}
+
+#[test]
+fn a_bucket_fills_up_evenly() {
+    let measure = Measure::new(&quota(10, 60).with_algorithm(Algorithm::Gcra));
+    let mut window = Window::new(0);
+    window.take(10, &measure, 0);
+    for second in 1..=60 {
+        let room = window.clone().room(&measure, second * SECOND);
+        assert_eq!(u64::from(room.remaining), second / 6);
+    }
+}
+
+#[test]
+fn who_asks_for_more_than_the_whole_quota_gets_it_whole() {
+    let measure = Measure::new(&quota(5, 60));
+    assert_eq!(measure.cost(4), 4);
+    assert_eq!(measure.cost(u32::MAX), 5);
+}
+
+#[test]
+fn the_largest_quota_is_counted_like_the_smallest() {
+    let quota = quota(u64::from(u32::MAX), 10 * 366 * 86_400);
+    for algorithm in ALGORITHMS {
+        let measure = Measure::new(&quota.with_algorithm(algorithm));
+        let mut window = Window::new(0);
+        window.take(u32::MAX, &measure, 5);
+        assert_eq!(window.room(&measure, 5).remaining, 0, "{algorithm:?}");
+        let free_at = window.free_at(u32::MAX, &measure, 5);
+        assert_eq!(window.room(&measure, free_at).remaining, u32::MAX);
+    }
+}
+
+#[test]
+fn the_grain_divides_a_second_or_is_whole_seconds() {
+    for seconds in (1..2_000).chain([3_600, 32_768, 32_769, 86_400, 10 * 366 * 86_400]) {
+        let window = seconds * SECOND;
+        let grain = grain(window);
+        assert!(SECOND.is_multiple_of(grain) || grain.is_multiple_of(SECOND));
+        assert!(
+            (GRAINS / 2..=GRAINS).contains(&(window / grain)),
+            "{seconds}"
+        );
+    }
+}
+
+#[test]
+fn a_window_takes_136_bytes() {
+    assert_eq!(size_of::<Window>(), 136);
+}
