@@ -165,28 +165,28 @@ impl Gate {
         now: Now,
     ) -> Step {
         let needs = requirement.as_deref();
+        let address = || host::peer_address(extensions);
         let refuse = |code: DenialCode| self.refuse(code.into(), needs, None, now.wall).into();
         let identity = match presented {
             Presented::One(credential) => self.identify(credential, now),
             Presented::Many => Err(DenialCode::MultipleCredentials),
             Presented::Nothing if matches!(needs, Some(Requirement::Anonymous { .. })) => {
-                return self.count_now(None, requirement, extensions, now);
+                return self.count_now(None, requirement, address, now);
             }
             Presented::Nothing => Err(DenialCode::MissingCredential),
         };
         let caller = match identity {
             Ok(Identity::Known(caller)) => caller,
-            Ok(Identity::Unknown(missing)) => return ask(requirement, extensions, missing),
+            Ok(Identity::Unknown(missing)) => return ask(requirement, address(), missing),
             Err(code) => return refuse(code),
         };
         let standings = self.lookup.standings(&caller, now);
-        let address = || host::peer_address(extensions);
         match self.judge(&caller, needs, standings, address, now.wall) {
-            Judgement::Cleared => self.count_now(Some(caller), requirement, extensions, now),
+            Judgement::Cleared => self.count_now(Some(caller), requirement, address, now),
             Judgement::Refused(denial) => {
                 self.refuse(denial, needs, Some(&caller), now.wall).into()
             }
-            Judgement::NeedsStandings => ask(requirement, extensions, Missing::Standings(caller)),
+            Judgement::NeedsStandings => ask(requirement, address(), Missing::Standings(caller)),
         }
     }
 
@@ -336,15 +336,15 @@ impl Gate {
         &self,
         caller: Option<Pass>,
         requirement: Needs<'_>,
-        extensions: &Extensions,
+        address: impl FnOnce() -> Option<IpAddr>,
         now: Now,
     ) -> Step {
-        let address = || host::peer_address(extensions);
         match self.count(caller.as_ref(), requirement.as_deref(), address, now) {
             Check::Done(allowance) => self
                 .settle(allowance, caller, requirement.as_deref(), now.wall)
                 .into(),
-            Check::Later(answer) => ask(requirement, extensions, Missing::Count(caller, answer)),
+            // It has been counted already: nobody asks again where it comes from.
+            Check::Later(answer) => ask(requirement, None, Missing::Count(caller, answer)),
         }
     }
 
@@ -459,10 +459,10 @@ fn is_preflight(request: Incoming<'_>) -> bool {
         && request.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-fn ask(requirement: Needs<'_>, extensions: &Extensions, missing: Missing) -> Step {
+fn ask(requirement: Needs<'_>, address: Option<IpAddr>, missing: Missing) -> Step {
     Step::Ask(Question {
         requirement: requirement.map(Cow::into_owned),
-        address: host::peer_address(extensions),
+        address,
         missing,
     })
 }

@@ -49,7 +49,7 @@ impl Gate {
                 .into(),
             Judgement::NeedsStandings => ask(
                 Some(Cow::Borrowed(needs)),
-                extensions,
+                None,
                 Missing::AtRoute(pass.clone()),
             ),
         }
