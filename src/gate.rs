@@ -15,6 +15,7 @@ use crate::{
     denial::{Denial, DenialCode},
     error::BackendError,
     flight::Failure,
+    forwarded::TrustedProxies,
     grant::{GateId, Grant},
     host,
     key_format::{KeyFormats, KeyHasher, LONGEST_KEY, Verdict},
@@ -48,6 +49,8 @@ pub(crate) struct Gate {
     pub(crate) hasher: KeyHasher,
     /// Nothing: every environment.
     pub(crate) environments: Option<Vec<Environment>>,
+    /// Nothing: the connection's other end is the client.
+    pub(crate) proxies: Option<TrustedProxies>,
     pub(crate) admitted_paths: PathForms,
     pub(crate) admits_preflight: bool,
     pub(crate) shadowed: Vec<Module>,
@@ -161,11 +164,12 @@ impl Gate {
         &self,
         requirement: Needs<'_>,
         presented: &Presented,
+        headers: &HeaderMap,
         extensions: &Extensions,
         now: Now,
     ) -> Step {
         let needs = requirement.as_deref();
-        let address = || host::peer_address(extensions);
+        let address = || self.client_address(headers, extensions);
         let refuse = |code: DenialCode| self.refuse(code.into(), needs, None, now.wall).into();
         let identity = match presented {
             Presented::One(credential) => self.identify(credential, now),
@@ -187,6 +191,15 @@ impl Gate {
                 self.refuse(denial, needs, Some(&caller), now.wall).into()
             }
             Judgement::NeedsStandings => ask(requirement, address(), Missing::Standings(caller)),
+        }
+    }
+
+    /// Where a request comes from, as far as that is known.
+    fn client_address(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
+        let peer = host::peer_address(extensions)?;
+        match &self.proxies {
+            Some(proxies) => proxies.client_address(headers, peer),
+            None => Some(peer),
         }
     }
 

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{Extensions, Uri};
 
-/// The address of the connection's other end, for hosts whose framework does not tell it.
+/// The address of the connection's other end, for hosts whose framework does not tell it. Who asks
+/// through a proxy is found with [`TrustedProxies`](crate::TrustedProxies).
 ///
 /// Insert it into the request's extensions before the layer runs. With the feature `axum`,
 /// `ConnectInfo<SocketAddr>` is read too, with the feature `tonic` its connection information. A

@@ -71,6 +71,7 @@
 //! |---|---|
 //! | guard a service | [`ApiKeyLayer`], [`ApiKeyLayerBuilder`] |
 //! | say what routes ask for | [`RouteModules`], [`Rule`]; at a single route [`RequireModule`], [`RequireScopes`] |
+//! | know where they call from | [`PeerAddress`]; behind proxies [`TrustedProxies`] |
 //! | read who calls | [`Grant`], and with axum as an extractor |
 //! | hand out keys, seats and modules | [`KeyManager`] |
 //! | understand a refusal | [`DenialCode`], [`Denial`]; render it in your own way: [`RenderDenial`] |
@@ -115,6 +116,7 @@ mod credential;
 pub mod denial;
 mod error;
 mod flight;
+mod forwarded;
 mod future;
 mod gate;
 mod grant;
@@ -164,6 +166,7 @@ pub use clock::{Clock, InvalidTimestamp, ManualClock, Now, SystemClock, Timestam
 #[doc(inline)]
 pub use denial::{Denial, DenialCode};
 pub use error::{BackendError, BoxError};
+pub use forwarded::TrustedProxies;
 pub use future::ResponseFuture;
 pub use grant::Grant;
 pub use host::PeerAddress;

@@ -79,7 +79,8 @@ where
             None => match gate.locate(incoming, now) {
                 Ok(needs) => {
                     presented = shared.take_credential(&mut request);
-                    gate.decide_now(needs, &presented, request.extensions(), now)
+                    let (headers, extensions) = (request.headers(), request.extensions());
+                    gate.decide_now(needs, &presented, headers, extensions, now)
                 }
                 Err(decision) => decision.into(),
             },

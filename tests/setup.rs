@@ -12,7 +12,7 @@ use support::{
 use tower::Layer;
 use tower_api_key::{
     ApiKeyLayer, ApiKeyLayerBuilder, Environment, KeyFormat, KeyFormats, KeyHasher, KeyText,
-    MemoryKeyStore, MemoryLedger, NewKey, SetupError,
+    MemoryKeyStore, MemoryLedger, NewKey, SetupError, TrustedProxies,
 };
 
 /// Why these settings cannot work.
@@ -100,6 +100,21 @@ fn list_of_environments_that_admits_nobody_is_refused() {
         error.to_string(),
         "the list of environments is empty: no key would be admitted"
     );
+}
+
+#[test]
+fn list_of_trusted_proxies_that_names_none_is_refused() {
+    for none in [
+        TrustedProxies::x_forwarded_for([]),
+        TrustedProxies::forwarded([]),
+    ] {
+        let error = error(|builder| builder.with_trusted_proxies(none));
+        assert!(matches!(error, SetupError::NoTrustedProxy), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            "the list of trusted proxies is empty: no header would ever be read"
+        );
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::{
     answers::{Answers, RenderDenial},
     clock::{Clock, SystemClock},
     credential::Carriers,
+    forwarded::TrustedProxies,
     gate::Gate,
     grant::GateId,
     key_format::{KeyFormats, KeyHasher},
@@ -68,6 +69,7 @@ pub struct ApiKeyLayerBuilder {
     query: Option<String>,
     first_of_many: bool,
     environments: Option<Vec<Environment>>,
+    proxies: Option<TrustedProxies>,
     admitted_paths: Vec<PathForm>,
     admits_preflight: bool,
     shadowed: Vec<Module>,
@@ -97,6 +99,9 @@ pub enum SetupError {
     /// An empty list of environments admits no key at all.
     #[error("the list of environments is empty: no key would be admitted")]
     NoEnvironment,
+    /// An empty list of trusted proxies leaves nobody whose header would be read.
+    #[error("the list of trusted proxies is empty: no header would ever be read")]
+    NoTrustedProxy,
     /// A base of problem types to which no code can be appended for a URI reference.
     #[error("the problem type base {0:?} is neither a URI with a scheme nor an absolute path")]
     ProblemTypeBase(String),
@@ -122,6 +127,7 @@ impl ApiKeyLayerBuilder {
             query: None,
             first_of_many: false,
             environments: None,
+            proxies: None,
             admitted_paths: Vec::new(),
             admits_preflight: false,
             shadowed: Vec::new(),
@@ -263,6 +269,21 @@ impl ApiKeyLayerBuilder {
         environments: impl IntoIterator<Item = Environment>,
     ) -> Self {
         self.environments = Some(environments.into_iter().collect());
+        self
+    }
+
+    /// Takes the client's address from the header of these proxies: the address that a key's allowed
+    /// addresses and the rate limiter go by. By default it is the connection's other end, and no
+    /// header has a say.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, InvalidName, TrustedProxies};
+    /// # fn set(builder: ApiKeyLayerBuilder) -> Result<ApiKeyLayerBuilder, InvalidName> {
+    /// let builder = builder.with_trusted_proxies(TrustedProxies::x_forwarded_for(["10.0.7.1".parse()?]));
+    /// # Ok(builder) }
+    /// ```
+    pub fn with_trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = Some(proxies);
         self
     }
 
@@ -561,6 +582,9 @@ impl ApiKeyLayerBuilder {
         if self.environments.as_ref().is_some_and(Vec::is_empty) {
             return Err(SetupError::NoEnvironment);
         }
+        if self.proxies.as_ref().is_some_and(TrustedProxies::is_empty) {
+            return Err(SetupError::NoTrustedProxy);
+        }
         for (name, zero) in [
             ("cache_capacity", self.limits.cache_capacity == 0),
             ("lookup_timeout", self.limits.lookup_timeout.is_zero()),
@@ -609,6 +633,7 @@ impl ApiKeyLayerBuilder {
                 formats: self.formats,
                 hasher: self.hasher,
                 environments: self.environments,
+                proxies: self.proxies,
                 admitted_paths: PathForms::from_iter(self.admitted_paths),
                 admits_preflight: self.admits_preflight,
                 shadowed: self.shadowed,
