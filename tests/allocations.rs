@@ -6,17 +6,21 @@ use std::{
     convert::Infallible,
     future::ready,
     hint::black_box,
+    net::IpAddr,
     pin::pin,
-    sync::atomic::Ordering,
+    sync::{Arc, Mutex, atomic::Ordering},
     task::{Context, Poll, Waker},
 };
 
 use allocation_counter::measure;
 use axum::{Router, routing::get};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use support::{Body, World, module};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_api_key::{CreatedKey, NewKey, Scope};
+use tower_api_key::{
+    AddressRange, Allowance, Check, CreatedKey, NewKey, Now, PeerAddress, RateLimiter, Scope,
+    Subject, TrustedProxies,
+};
 
 /// A key that has all that the route `/scoped` asks for, known to the layer.
 async fn warm_key(world: &World) -> CreatedKey {
@@ -127,6 +131,54 @@ async fn response_headers_add_six_allocations() {
     let answer = call(&mut world.layer.layer(empty()), request(&key));
     assert_eq!(answer.headers()["vary"], "x-api-key, authorization");
     assert_eq!(answer.headers()["cache-control"], "private");
+}
+
+/// Admits every request, and notes where the last one came from.
+#[derive(Clone, Default)]
+struct Noted(Arc<Mutex<Option<IpAddr>>>);
+
+impl RateLimiter for Noted {
+    fn check(&self, caller: Subject<'_>, _: Now) -> Check {
+        *self.0.lock().expect("not poisoned") = caller.address;
+        Check::Done(Allowance::Admitted)
+    }
+}
+
+#[tokio::test]
+async fn reading_a_proxys_header_allocates_nothing() {
+    let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+    let (proxy, client) = (ip("10.0.0.1"), ip("2001:db8::1"));
+    let counted = async |proxies: Option<TrustedProxies>| {
+        let noted = Noted::default();
+        let world = World::with(|builder| {
+            let builder = builder.with_rate_limiter(noted.clone());
+            match proxies {
+                Some(proxies) => builder.with_trusted_proxies(proxies),
+                None => builder,
+            }
+        });
+        let world = world.await;
+        let key = warm_key(&world).await;
+        let mut service = world.layer.layer(empty());
+        let forwarded = || {
+            let mut request = request::<Body>(&key);
+            let elements = "for=\"[2001:db8::1]:80\";proto=https, for=10.0.0.2";
+            let elements = HeaderValue::from_static(elements);
+            request.headers_mut().insert("forwarded", elements);
+            request.extensions_mut().insert(PeerAddress::from(proxy));
+            request
+        };
+        drop(call(&mut service, forwarded()));
+        let request = forwarded();
+        let count = measure(|| drop(black_box(call(&mut service, request)))).count_total;
+        let from = *noted.0.lock().expect("not poisoned");
+        (from.expect("it was counted"), count)
+    };
+    let range: AddressRange = "10.0.0.0/8".parse().expect("a range");
+    let (from, bare) = counted(None).await;
+    assert_eq!(from, proxy);
+    let read = counted(Some(TrustedProxies::forwarded([range]))).await;
+    assert_eq!(read, (client, bare));
 }
 
 #[tokio::test]
