@@ -145,6 +145,7 @@ mod service;
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod strangers;
 pub mod token;
 pub mod transfer;
 mod unlicensed;

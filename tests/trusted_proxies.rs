@@ -13,7 +13,7 @@ use http::request::Builder;
 use support::{World, get, license, module};
 use tower_api_key::{
     AddressRange, Allowance, Check, CreatedKey, License, NewKey, Now, PeerAddress, RateLimiter,
-    Seats, Subject, Tier, TrustedProxies,
+    Refusal, Seats, Subject, Tier, TrustedProxies, Usage,
 };
 
 const NOT_ALLOWED: &str = "API Key may not be used from this address.";
@@ -37,13 +37,13 @@ impl RateLimiter for PerAddress {
         Check::Done(match left.checked_sub(1) {
             Some(rest) => {
                 *left = rest;
-                Allowance::Admitted
+                Allowance::Admitted(Usage::NONE)
             }
-            None => Allowance::Refused {
-                tier: Tier::new("anonymous").expect("a tier"),
-                quota: "hour".into(),
-                retry_after: Duration::from_secs(1),
-            },
+            None => Allowance::Refused(Refusal::new(
+                Tier::new("anonymous").expect("a tier"),
+                "hour",
+                Duration::from_secs(1),
+            )),
         })
     }
 }

@@ -22,7 +22,8 @@ use crate::{
     name::InvalidName,
     path::{PathForm, PathForms},
     rate_headers::RateHeaders,
-    rate_limiter::RateLimiter,
+    rate_limiter::{Quota, RateLimiter, TierError},
+    strangers::Strangers,
     token::TokenVerifier,
     uses::Uses,
 };
@@ -80,6 +81,7 @@ pub struct ApiKeyLayerBuilder {
     keeps_credential: bool,
     cache_headers: bool,
     rate_headers: RateHeaders,
+    failure_quota: Option<Quota>,
     maintenance: maintenance::Settings,
 }
 
@@ -102,6 +104,9 @@ pub enum SetupError {
     /// An empty list of trusted proxies leaves nobody whose header would be read.
     #[error("the list of trusted proxies is empty: no header would ever be read")]
     NoTrustedProxy,
+    /// Quotas that cannot be.
+    #[error(transparent)]
+    Tiers(#[from] TierError),
     /// A base of problem types to which no code can be appended for a URI reference.
     #[error("the problem type base {0:?} is neither a URI with a scheme nor an absolute path")]
     ProblemTypeBase(String),
@@ -147,6 +152,9 @@ impl ApiKeyLayerBuilder {
                 standard: true,
                 x: false,
             },
+            failure_quota: Some(
+                Quota::new("failed-auth", 60, Duration::from_secs(60)).expect("a valid quota"),
+            ),
             maintenance: maintenance::Settings::default(),
         }
     }
@@ -374,6 +382,39 @@ impl ApiKeyLayerBuilder {
     /// ```
     pub fn with_x_rate_limit_headers(mut self, on: bool) -> Self {
         self.rate_headers.x = on;
+        self
+    }
+
+    /// How many credentials from one address (of IPv6 one /64 network) may turn out to be nobody's;
+    /// after that, credentials from there that are not remembered get 429 before the store is asked.
+    /// By default 60 a minute, by the name `failed-auth`.
+    ///
+    /// Only what the store had to be asked about counts: what is malformed, or known not to exist, is
+    /// 401 without it. A key that is remembered is never held up. Callers whose address is not known
+    /// share one bucket: see [`PeerAddress`](crate::PeerAddress), and behind a proxy
+    /// [`with_trusted_proxies`](Self::with_trusted_proxies).
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, Quota, QuotaError};
+    /// # fn set(builder: ApiKeyLayerBuilder) -> Result<ApiKeyLayerBuilder, QuotaError> {
+    /// let builder = builder.with_failure_quota(Quota::per_minute(10)?);
+    /// # Ok(builder) }
+    /// ```
+    pub fn with_failure_quota(mut self, quota: Quota) -> Self {
+        self.failure_quota = Some(quota);
+        self
+    }
+
+    /// Asks the store about every well-formed key, however many from one address are nobody's. By
+    /// default there is a [quota](Self::with_failure_quota).
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.without_failure_quota()
+    /// # ;
+    /// ```
+    pub fn without_failure_quota(mut self) -> Self {
+        self.failure_quota = None;
         self
     }
 
@@ -610,6 +651,8 @@ impl ApiKeyLayerBuilder {
             self.type_base,
         )
         .map_err(|_| SetupError::Realm(self.realm))?;
+        let strangers = |quota| Strangers::new(quota, Arc::clone(&self.clock)).map(Arc::new);
+        let strangers = self.failure_quota.map(strangers).transpose()?;
         let shared = Arc::new(Shared {
             vary: vary(header, self.bearer),
             cache_headers: self.cache_headers,
@@ -629,6 +672,7 @@ impl ApiKeyLayerBuilder {
                 map: self.map,
                 limiter: self.limiter,
                 rate_headers: self.rate_headers,
+                strangers,
                 carriers,
                 formats: self.formats,
                 hasher: self.hasher,

@@ -77,6 +77,11 @@ impl<T: Default> Cells<T> {
         is_right(cell.key.load(Ordering::Relaxed)).then(|| act(&mut content))
     }
 
+    /// Acts on the cell of this key, if there is one.
+    pub(crate) fn known<R>(&self, key: u64, act: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.at(self.find(key)?, |own| own == key, act)
+    }
+
     /// Acts on the cell of this key, which is made where there is none, and tells its place.
     pub(crate) fn of<R>(
         &self,

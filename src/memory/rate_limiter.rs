@@ -139,48 +139,57 @@ impl MemoryRateLimiter {
 
     /// Counts a request, or says why not.
     pub(crate) fn count(&self, caller: &Subject<'_>, now: Now) -> Allowance {
-        self.ask(caller, now, true)
-    }
-
-    /// What [`count`](Self::count) would say, but counts nothing.
-    pub(crate) fn look(&self, caller: &Subject<'_>, now: Now) -> Allowance {
-        self.ask(caller, now, false)
-    }
-
-    fn ask(&self, caller: &Subject<'_>, now: Now, counts: bool) -> Allowance {
         let shared = &*self.shared;
         let plans = &**shared.plans.load();
         let (plan, is_known) = plans.plan(caller);
         if plan.quotas.is_empty() || caller.cost == 0 {
             return Allowance::Admitted(Usage::NONE);
         }
-        let at = micros(now.monotonic);
-        let moment = Moment { plans, at };
+        let moment = Moment::new(plans, now);
+        let count = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, true);
         let who = plan.who(caller);
-        let (cells, place) = match who {
-            // Where a caller is counted by address, his place is another one each time.
-            Who::Network(_) => (&shared.addresses, None),
-            _ => (&shared.callers, caller.place),
-        };
-        let noted = place.map_or(0, Place::noted);
-        if noted != 0 {
-            let is_right = |key| noted == word(noted_place(noted), key, plans.version);
-            let act = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, counts);
-            if let Some(allowance) = cells.at(noted_place(noted), is_right, act) {
+        let noted = caller.place.map_or(0, Place::noted);
+        // Where a caller is counted by address, his place is another one each time.
+        if noted != 0 && !matches!(who, Who::Network(_)) {
+            let place = noted_place(noted);
+            let is_right = |key| noted == word(place, key, plans.version);
+            if let Some(allowance) = shared.callers.at(place, is_right, count) {
                 return allowance;
             }
         }
-        if !is_known && caller.place.is_none_or(|place| place.noted() == 0) {
+        if !is_known && noted == 0 {
             observe::unknown_tier(caller);
         }
-        let key = shared.hasher.hash_one((who, &plan.tier));
-        let (index, allowance) = cells.of(key, &moment, |windows| {
-            windows.ask(plan, moment, caller.cost, counts)
-        });
-        if let Some(place) = caller.place {
-            place.note(word(index, key, plans.version));
+        let key = shared.key(who, plan);
+        let (place, allowance) = shared.cells(who).of(key, &moment, count);
+        if let Some(noted) = caller.place {
+            noted.note(word(place, key, plans.version));
         }
         allowance
+    }
+
+    /// What [`count`](Self::count) would say, but counts nothing.
+    pub(crate) fn look(&self, caller: &Subject<'_>, now: Now) -> Allowance {
+        let shared = &*self.shared;
+        let plans = &**shared.plans.load();
+        let (plan, _) = plans.plan(caller);
+        let (who, moment) = (plan.who(caller), Moment::new(plans, now));
+        let look = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, false);
+        let known = shared.cells(who).known(shared.key(who, plan), look);
+        known.unwrap_or(Allowance::Admitted(Usage::NONE))
+    }
+}
+
+impl Shared {
+    fn key(&self, who: Who<'_>, plan: &Plan) -> u64 {
+        self.hasher.hash_one((who, &plan.tier))
+    }
+
+    fn cells(&self, who: Who<'_>) -> &Cells<Windows> {
+        match who {
+            Who::Network(_) => &self.addresses,
+            Who::Principal(_) | Who::Owner(_) => &self.callers,
+        }
     }
 }
 
@@ -272,7 +281,12 @@ impl Windows {
     }
 }
 
-impl Moment<'_> {
+impl<'a> Moment<'a> {
+    fn new(plans: &'a Plans, now: Now) -> Self {
+        let at = micros(now.monotonic);
+        Self { plans, at }
+    }
+
     fn counted<'w>(&self, windows: &'w Windows) -> impl Iterator<Item = (&'w Window, &Counted)> {
         let plans = self.plans;
         windows
