@@ -140,7 +140,7 @@ struct Noted(Arc<Mutex<Option<IpAddr>>>);
 impl RateLimiter for Noted {
     fn check(&self, caller: Subject<'_>, _: Now) -> Check {
         *self.0.lock().expect("not poisoned") = caller.address;
-        Check::Done(Allowance::Admitted)
+        Check::Done(Allowance::Admitted(tower_api_key::Usage::NONE))
     }
 }
 

@@ -263,7 +263,7 @@ fn unknown_keys(count: usize) -> Vec<KeyText> {
 
 #[tokio::test]
 async fn flood_of_unknown_keys_asks_for_each_once() {
-    let faulty = Faulty::new().await;
+    let faulty = Faulty::with(true, None, |builder| builder.without_failure_quota()).await;
     let unknown = unknown_keys(2_000);
     for _ in 0..2 {
         for key in &unknown {
@@ -275,7 +275,8 @@ async fn flood_of_unknown_keys_asks_for_each_once() {
 
 #[tokio::test]
 async fn flood_of_unknown_keys_evicts_none_that_works() {
-    let faulty = Faulty::with(true, None, |builder| builder.with_cache_capacity(64)).await;
+    let few = |builder: ApiKeyLayerBuilder| builder.with_cache_capacity(64);
+    let faulty = Faulty::with(true, None, |builder| few(builder).without_failure_quota()).await;
     let mut good = Vec::new();
     for _ in 0..8 {
         let key = faulty.world.key(&["free"]).await;

@@ -37,9 +37,10 @@ pub struct Quota {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// Never more than N requests in any window, wherever it begins, and never fewer than N less one
-    /// sixtieth of N: when a request is refused, that many have been admitted within the window that
-    /// ends there. While no more than 60 requests lie in the window it is exact.
+    /// Never more than N requests in any window, wherever it begins, and under steady use never fewer
+    /// than N less one sixtieth of N: when a request is refused, that many have been admitted within
+    /// the window that ends there. While no more than 60 requests lie in the window it is exact. Time
+    /// is counted in grains of at most 1/16384 of the window.
     #[default]
     SlidingWindow,
     /// The generic cell rate algorithm (ITU-T I.371): a bucket of N that fills up evenly.
