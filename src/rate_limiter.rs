@@ -125,6 +125,13 @@ impl<'a> Subject<'a> {
         self
     }
 
+    /// Where the limiter may note where it counts this caller. By default nowhere.
+    #[must_use]
+    pub const fn with_place(mut self, place: &'a Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+
     /// How many requests it counts for. By default 1.
     #[must_use]
     pub const fn with_cost(mut self, cost: u32) -> Self {

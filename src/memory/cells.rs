@@ -53,6 +53,10 @@ struct Growth {
 }
 
 impl<T: Default> Cells<T> {
+    /// What one takes, beside some ten bytes by which it is found.
+    #[cfg(test)]
+    pub(crate) const BYTES: usize = size_of::<Cell<T>>();
+
     /// At most this many, and at least one.
     pub(crate) fn new(capacity: usize) -> Self {
         let capacity = capacity.clamp(1, MOST);
@@ -211,3 +215,6 @@ pub(crate) const MOST: usize = (1 << 26) - 1;
 const SHARDS: usize = 64;
 /// Cells that are looked at before a new one is made.
 const LOOKS: u32 = 8;
+
+#[cfg(test)]
+mod tests;
