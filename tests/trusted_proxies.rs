@@ -10,10 +10,10 @@ use std::{
 };
 
 use http::request::Builder;
-use support::{World, get, license, module};
+use support::{World, get, module};
 use tower_api_key::{
-    AddressRange, Allowance, Check, CreatedKey, License, NewKey, Now, PeerAddress, RateLimiter,
-    Refusal, Seats, Subject, Tier, TrustedProxies, Usage,
+    AddressRange, Allowance, Check, CreatedKey, NewKey, Now, PeerAddress, RateLimiter, Refusal,
+    Subject, Tier, TrustedProxies, Usage,
 };
 
 const NOT_ALLOWED: &str = "API Key may not be used from this address.";
@@ -320,9 +320,9 @@ async fn allowed_addresses_are_those_behind_the_proxy() {
         send("198.51.100.1, 203.0.113.9").await.granted();
     }
     // From the ledger, which has just changed.
-    let other = License::new(license("launcher"), Seats::Limited(3));
-    let set = world.manager.set_license(other, &support::admin()).await;
-    set.expect("set");
+    let (launcher, admin) = (module("launcher"), support::admin());
+    let mapped = world.manager.map_module(&launcher, None, &admin).await;
+    mapped.expect("mapped");
     send("203.0.113.9:80").await.granted();
     let answer = send("203.0.113.9, 198.51.100.1").await;
     answer.refused(403, "address_not_allowed", NOT_ALLOWED);

@@ -366,13 +366,14 @@ proptest! {
 
     #[test]
     fn what_a_client_gets_into_a_quoted_value_is_never_believed(
-        host in line(),
-        likely in likely_line(),
+        host in prop_oneof![line(), likely_line()],
+        end in select(vec!["", ";", ";a=", ";a=\"", ";a=\"\"", ";a=\\", ";a=b", " "]),
         before: bool,
         by: bool,
     ) {
         let own = address("203.0.113.200");
-        for host in [host, likely] {
+        let aimed = [&host[..], b",for=198.51.100.1", end.as_bytes()].concat();
+        for host in [host, aimed] {
             // RFC 9110 §5.6.4.
             let escaped: Vec<u8> = host.iter().flat_map(|byte| match byte {
                 b'"' | b'\\' => vec![b'\\', *byte],
