@@ -5,7 +5,7 @@ use std::error::Error;
 use http::Method;
 use tower_api_key::{
     Actor, KeyId, KeyManager, KeyText, License, LicenseId, ManageError, ManagedKey, Module, NewKey,
-    RouteError, RouteModules, Rule, Scope, Seats,
+    RouteError, RouteModules, Rule, Scope, Seats, Tier,
 };
 
 /// Each module, the name of its key, how many keys may use it at once, and a route to try.
@@ -75,12 +75,12 @@ pub(crate) fn module_map() -> Result<RouteModules, RouteError> {
         .build()
 }
 
-/// On the first start adds one license a module, an administrator's key, one key a module, and one
-/// with the scopes. Later only an administrator's key is added, where one is given that is not known:
+/// On the first start adds one license a module, an administrator's key, one key a module, and two
+/// with the scopes, one of them in the premium tier. Later only an administrator's key is added, where one is given that is not known:
 /// whoever lost the others begins with that.
 pub(crate) async fn set_up(
     manager: &KeyManager,
-    admin_key: Option<KeyText>,
+    admin_key: Option<&KeyText>,
 ) -> Result<Vec<FirstKey>, Box<dyn Error>> {
     let actor = Actor::new("hub")?;
     let is_first = manager.overview().await?.seq == 0;
@@ -88,7 +88,7 @@ pub(crate) async fn set_up(
     // Of hubs that start at once on one database, one gets to make this key, and goes on.
     let made = match admin_key {
         Some(text) => {
-            let imported = manager.import(administrator, &text, &actor).await;
+            let imported = manager.import(administrator, text, &actor).await;
             imported.map(|key| (key, None))
         }
         None if is_first => {
@@ -121,8 +121,12 @@ pub(crate) async fn set_up(
         keys.push(create(manager, new, route, &actor).await?);
     }
     let scopes: Result<Vec<_>, _> = REALM_SCOPES.into_iter().map(Scope::new).collect();
-    let realms = NewKey::named("API Key-Realms").with_scopes(scopes?);
-    keys.push(create(manager, realms, "/v1/realms", &actor).await?);
+    let scopes = scopes?;
+    let realms = |name| NewKey::named(name).with_scopes(scopes.clone());
+    let premium = realms("API Key-Premium").with_tier(Tier::new("premium")?);
+    for new in [realms("API Key-Realms"), premium] {
+        keys.push(create(manager, new, "/v1/realms", &actor).await?);
+    }
     Ok(keys)
 }
 

@@ -1,5 +1,5 @@
 //! A service that sells its modules: studio engines, launcher, lino and playout behind licenses,
-//! realms behind scopes.
+//! realms behind scopes, all of it in three rate tiers.
 //!
 //! `cargo run --example hub --features sqlite` serves on 127.0.0.1:3000, keeps its keys in `hub.db`,
 //! and prints them on the first start, with curl lines to paste; `-- --help` tells the options.
@@ -21,6 +21,7 @@ mod access;
 mod database;
 mod options;
 mod problem;
+mod rates;
 mod realms;
 mod server;
 mod studio;
@@ -58,7 +59,10 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         .init();
 
     let database = options.database.open().await?;
+    let rates = options.rates.open().await?;
     let layer = ApiKeyLayer::builder(database.keys, access::module_map()?, database.ledger)
+        .with_rate_limiter(rates)
+        .with_x_rate_limit_headers(true)
         .with_query_parameter("api_key")
         .with_environments([Environment::live()])
         .with_realm("hub")
@@ -72,9 +76,9 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let manager = layer.manager();
     // What a crash cut in two is mended before anyone is let in.
     manager.reconcile(&Actor::system()).await?;
-    let first = access::set_up(&manager, options.admin_key).await?;
+    let first = access::set_up(&manager, options.admin_key.as_ref()).await?;
     let address = listener.local_addr()?;
-    print!("{}", welcome::text(address, &options.database, &first));
+    print!("{}", welcome::text(address, &options, &first));
 
     let realms = Arc::new(Realms::new());
     let app = studio::routes(Studio::read()?)

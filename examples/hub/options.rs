@@ -4,20 +4,29 @@ use std::{ffi::OsString, fmt};
 
 use tower_api_key::KeyText;
 
-use crate::database::{Database, FORMS};
+use crate::{
+    database::{Database, FORMS},
+    rates::Rates,
+};
 
 pub(crate) fn help() -> String {
     format!(
         "\
-usage: hub [--listen ADDR] [--database PLACE] [--admin-key TEXT]
+usage: hub [--listen ADDR] [--database PLACE] [--redis URL] [--admin-key TEXT]
 
   --listen ADDR       where to serve, by default 127.0.0.1:3000; port 0 takes a free one
   --database PLACE    where keys and licenses are kept, by default {default};
                       this build knows {FORMS}
+  --redis URL         where requests are counted, redis://:PASSWORD@HOST:PORT; by default each hub
+                      counts its own{redis}
   --admin-key TEXT    an administrator's key, by default a new one on the first start
 
 HUB_ADMIN_KEY sets the key too, and PGPASSWORD PostgreSQL's password: what stands on the command
 line is shown to everyone who lists processes.",
+        redis = match cfg!(feature = "redis") {
+            true => "",
+            false => " (needs the feature `redis`)",
+        },
         default = match Database::default() {
             Database::Sqlite(path) => format!("sqlite:{}", path.display()),
             _ => "memory:".into(),
@@ -28,6 +37,7 @@ line is shown to everyone who lists processes.",
 pub(crate) struct Options {
     pub(crate) listen: String,
     pub(crate) database: Database,
+    pub(crate) rates: Rates,
     pub(crate) admin_key: Option<KeyText>,
 }
 
@@ -50,6 +60,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
     let mut options = Options {
         listen: "127.0.0.1:3000".into(),
         database: Database::default(),
+        rates: Rates::default(),
         admin_key: admin_key.map(KeyText::new),
     };
     let mut arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
@@ -72,6 +83,10 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
                 let place = value()?.parse();
                 options.database =
                     place.map_err(|problem| Problem(format!("--database {problem}")))?;
+            }
+            "--redis" => {
+                let rates = value()?.parse();
+                options.rates = rates.map_err(|problem| Problem(format!("--redis {problem}")))?;
             }
             "--help" | "-h" => return Ok(Parsed::Help),
             // It may be a key that lost its option: it is not repeated.

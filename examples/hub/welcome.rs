@@ -5,11 +5,18 @@ use std::net::SocketAddr;
 
 use tower_api_key::KeyText;
 
-use crate::{access::FirstKey, database::Database};
+use crate::{access::FirstKey, options::Options};
 
-pub(crate) fn text(address: SocketAddr, database: &Database, keys: &[FirstKey]) -> String {
+pub(crate) fn text(address: SocketAddr, options: &Options, keys: &[FirstKey]) -> String {
+    let Options {
+        database, rates, ..
+    } = options;
     let mut lines = vec![
         format!("hub: serving http://{address}, data in {database}"),
+        format!(
+            "Requests an hour: 100 from an address without a key, 1,000 with a key, 5,000 with a\n\
+             premium one; counted {rates}."
+        ),
         String::new(),
     ];
     lines.push(match keys {

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 #[cfg(feature = "sqlite")]
 mod durable;
+mod rates;
 #[cfg(feature = "postgres")]
 mod shared;
 
