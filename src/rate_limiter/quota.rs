@@ -39,7 +39,7 @@ pub struct Quota {
 pub enum Algorithm {
     /// Never more than N requests in any window, wherever it begins, and under steady use never fewer
     /// than N less one sixtieth of N: when a request is refused, that many have been admitted within
-    /// the window that ends there. While no more than 60 requests lie in the window it is exact. Time
+    /// the window that ends there. While no more than 59 requests lie in the window it is exact. Time
     /// is counted in grains of at most 1/16384 of the window.
     #[default]
     SlidingWindow,

@@ -1,8 +1,8 @@
 //! The arithmetic of the windows: pure functions of what was counted and of now.
 //!
 //! The sliding window keeps a log of when requests were admitted, in groups: of one request each
-//! while no more than [`MARKS`] lie in the window, and of a sixtieth of the limit each beyond that.
-//! A group counts whole until the window has left its latest request behind. So
+//! while no more than [`MARKS`] lie in the window, and of a sixtieth of the limit and one each beyond
+//! that. A group counts whole until the window has left its latest request behind. So
 //!
 //! 1. no window ever holds more than the limit, since nothing is forgotten early;
 //! 2. at most one group, the oldest, counts for more than the window still holds of it: who is
@@ -23,6 +23,8 @@ pub(crate) struct Window {
     /// Sliding: when the latest request was, rounded up to the grain of the marks. Fixed: when the
     /// window began. GCRA: when the bucket is full again.
     at: u64,
+    /// Sliding: how much earlier the latest request really was, in parts of a grain.
+    early: u16,
     /// Requests beyond those in marks. Sliding: the group that is not full yet, whose time is `at`.
     filled: u32,
     /// Which of the limiter's quotas this is counted by.
@@ -69,7 +71,8 @@ impl Measure {
                 Algorithm::Gcra => window.div_ceil(u64::from(limit)),
                 _ => grain(window),
             },
-            group: limit.div_ceil(MARKS as u32),
+            // With the group that is not full yet there are sixty of them: enough for the limit.
+            group: limit / (MARKS as u32 + 1) + 1,
         }
     }
 
@@ -92,6 +95,7 @@ impl Window {
     pub(crate) const fn new(quota: u16) -> Self {
         Self {
             at: 0,
+            early: 0,
             filled: 0,
             quota,
             len: 0,
@@ -182,8 +186,9 @@ impl Window {
     pub(crate) fn idle_at(&self, by: &Measure) -> u64 {
         match by.algorithm {
             Algorithm::Gcra => self.at,
-            _ if self.len == 0 && self.filled == 0 => 0,
-            _ => self.at + by.window,
+            Algorithm::SlidingWindow => self.left_at(u64::MAX, by),
+            Algorithm::FixedWindow if self.filled == 0 => 0,
+            Algorithm::FixedWindow => self.at + by.window,
         }
     }
 
@@ -205,7 +210,7 @@ impl Window {
             (Algorithm::SlidingWindow, Algorithm::SlidingWindow) => {
                 let groups =
                     (0..self.len).map(|group| (self.step(from), self.time_of(group, from)));
-                for (count, at) in groups.chain([(self.filled, self.at)]) {
+                for (count, at) in groups.chain([(self.filled, self.latest(from))]) {
                     if count > 0 && at + by.window > now {
                         carried.record(count, by, at);
                     }
@@ -229,6 +234,7 @@ impl Window {
             // By less than a window and a grain, or the window would have left it behind.
             self.at += at.saturating_sub(self.at).div_ceil(by.tick) * by.tick;
         }
+        self.early = ((self.at - at) * PARTS / by.tick) as u16;
         self.filled += count;
         while self.filled >= self.step(by) {
             if usize::from(self.len) == MARKS {
@@ -251,16 +257,11 @@ impl Window {
         if self.len == 0 && self.filled == 0 {
             return;
         }
-        if now >= self.at + by.window {
+        if now >= self.latest(by) + by.window {
             (self.len, self.filled) = (0, 0);
             return;
         }
-        let marks = &self.marks[..usize::from(self.len)];
-        let (at, latest) = (self.at, (self.at / by.tick) as u16);
-        let left = marks.iter().take_while(|mark| {
-            let age = u64::from(latest.wrapping_sub(**mark)) * by.tick;
-            at - age + by.window <= now
-        });
+        let left = (0..self.len).take_while(|group| self.time_of(*group, by) + by.window <= now);
         match left.count() {
             0 => {}
             left => {
@@ -310,11 +311,18 @@ impl Window {
         u64::from(self.len) * u64::from(self.step(by)) + u64::from(self.filled)
     }
 
-    /// When the latest request of a group was.
+    /// When the latest request of all was.
+    fn latest(&self, by: &Measure) -> u64 {
+        self.at - u64::from(self.early) * by.tick / PARTS
+    }
+
+    /// When the latest request of a group was: not after the latest of all.
     fn time_of(&self, group: u8, by: &Measure) -> u64 {
         let latest = (self.at / by.tick) as u16;
-        let age = latest.wrapping_sub(self.marks[usize::from(group)]);
-        self.at - u64::from(age) * by.tick
+        match latest.wrapping_sub(self.marks[usize::from(group)]) {
+            0 => self.latest(by),
+            age => self.at - u64::from(age) * by.tick,
+        }
     }
 
     /// When the window leaves a group behind; beyond the full ones, the one that is not.
@@ -322,7 +330,7 @@ impl Window {
         match u8::try_from(group) {
             Ok(group) if group < self.len => self.time_of(group, by) + by.window,
             _ if self.len == 0 && self.filled == 0 => 0,
-            _ => self.at + by.window,
+            _ => self.latest(by) + by.window,
         }
     }
 }
@@ -351,9 +359,11 @@ fn micros(quota: &Quota) -> u64 {
 }
 
 /// Groups in the log of a window.
-pub(crate) const MARKS: usize = 60;
+pub(crate) const MARKS: usize = 59;
 /// Two windows fit into the bits of a mark.
 const GRAINS: u64 = 1 << 15;
+/// Of a grain.
+const PARTS: u64 = 1 << 16;
 /// Microseconds.
 const SECOND: u64 = 1_000_000;
 
