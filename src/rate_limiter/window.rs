@@ -23,20 +23,22 @@ pub(crate) struct Window {
     /// Sliding: when the latest request was, rounded up to the grain of the marks. Fixed: when the
     /// window began. GCRA: when the bucket is full again.
     at: u64,
-    /// Sliding: how much earlier the latest request really was, in parts of a grain.
-    early: u16,
+    /// Sliding: by how many units of time the latest request was earlier than that.
+    early: [u8; 3],
     /// Requests beyond those in marks. Sliding: the group that is not full yet, whose time is `at`.
     filled: u32,
     /// Which of the limiter's quotas this is counted by.
     pub(crate) quota: u16,
-    /// How many marks there are.
-    len: u8,
-    /// Whether a group is a sixtieth of the limit, and not one request.
-    coarse: bool,
+    groups: Groups,
     /// When the latest request of each group was, the oldest group first: the low bits of the number
     /// of grains.
     marks: [u16; MARKS],
 }
+
+/// How many full groups there are, and whether they are of more than one request: the lower bits, and
+/// one above them.
+#[derive(Debug, Clone, Copy)]
+struct Groups(u8);
 
 /// A quota in the terms of the arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,9 @@ pub(crate) struct Measure {
     tick: u64,
     /// Requests in a coarse group.
     group: u32,
+    /// Sliding: what time is counted in, so that a grain has no more than 2^24 of it: one microsecond
+    /// for windows up to six days.
+    unit: u64,
 }
 
 /// How much a window has room for.
@@ -59,17 +64,47 @@ pub(crate) struct Room {
     pub(crate) grows_at: u64,
 }
 
+impl Groups {
+    const NONE: Self = Self(0);
+    const COARSE: u8 = 1 << 7;
+
+    fn of_one(len: usize) -> Self {
+        Self(len as u8)
+    }
+
+    fn coarse(len: usize) -> Self {
+        Self(len as u8 | Self::COARSE)
+    }
+
+    fn with_len(self, len: usize) -> Self {
+        Self(self.0 & Self::COARSE | len as u8)
+    }
+
+    fn len(self) -> usize {
+        usize::from(self.0 & !Self::COARSE)
+    }
+
+    fn are_coarse(self) -> bool {
+        self.0 & Self::COARSE != 0
+    }
+}
+
 impl Measure {
     pub(crate) fn new(quota: &Quota) -> Self {
         let (limit, window) = (quota.limit(), micros(quota));
+        let tick = match quota.algorithm() {
+            // Rounded up: never more than the limit.
+            Algorithm::Gcra => window.div_ceil(u64::from(limit)),
+            _ => whole_part(window.div_ceil(GRAINS)),
+        };
         Self {
             algorithm: quota.algorithm(),
             limit,
             window,
-            tick: match quota.algorithm() {
-                // Rounded up: never more than the limit.
-                Algorithm::Gcra => window.div_ceil(u64::from(limit)),
-                _ => grain(window),
+            tick,
+            unit: match quota.algorithm() {
+                Algorithm::SlidingWindow => whole_part(tick.div_ceil(UNITS)),
+                _ => 1,
             },
             // With the group that is not full yet there are sixty of them: enough for the limit.
             group: limit / (MARKS as u32 + 1) + 1,
@@ -79,6 +114,14 @@ impl Measure {
     /// What a request of this cost counts: who asks for more than the whole quota gets it whole.
     pub(crate) fn cost(&self, cost: u32) -> u32 {
         cost.min(self.limit)
+    }
+
+    /// The time in whole units.
+    fn whole(&self, now: u64) -> u64 {
+        match self.unit {
+            1 => now,
+            unit => now - now % unit,
+        }
     }
 
     /// What a full bucket holds, as time.
@@ -95,11 +138,10 @@ impl Window {
     pub(crate) const fn new(quota: u16) -> Self {
         Self {
             at: 0,
-            early: 0,
+            early: [0; 3],
             filled: 0,
             quota,
-            len: 0,
-            coarse: false,
+            groups: Groups::NONE,
             marks: [0; MARKS],
         }
     }
@@ -108,11 +150,13 @@ impl Window {
     pub(crate) fn room(&mut self, by: &Measure, now: u64) -> Room {
         match by.algorithm {
             Algorithm::SlidingWindow => {
-                self.slide(by, now);
-                let remaining = u64::from(by.limit).saturating_sub(self.used(by));
+                self.slide(by, by.whole(now));
+                let (limit, used) = (u64::from(by.limit), self.used(by));
+                // Over the limit is only who had more before it was lowered.
+                let over = used.saturating_sub(limit) / u64::from(self.step(by));
                 Room {
-                    remaining: remaining as u32,
-                    grows_at: self.left_at(0, by).max(now),
+                    remaining: limit.saturating_sub(used) as u32,
+                    grows_at: self.left_at(over, by).max(now),
                 }
             }
             Algorithm::FixedWindow => {
@@ -171,7 +215,7 @@ impl Window {
     /// Counts a request for which there is room.
     pub(crate) fn take(&mut self, cost: u32, by: &Measure, now: u64) {
         match by.algorithm {
-            Algorithm::SlidingWindow => self.record(cost, by, now),
+            Algorithm::SlidingWindow => self.record(cost, by, by.whole(now)),
             Algorithm::FixedWindow => {
                 if self.filled == 0 {
                     self.at = now;
@@ -208,8 +252,8 @@ impl Window {
         self.room(from, now);
         match (from.algorithm, by.algorithm) {
             (Algorithm::SlidingWindow, Algorithm::SlidingWindow) => {
-                let groups =
-                    (0..self.len).map(|group| (self.step(from), self.time_of(group, from)));
+                let groups = (0..self.groups.len())
+                    .map(|group| (self.step(from), self.time_of(group, from)));
                 for (count, at) in groups.chain([(self.filled, self.latest(from))]) {
                     if count > 0 && at + by.window > now {
                         carried.record(count, by, at);
@@ -226,47 +270,60 @@ impl Window {
 
     /// Sliding: notes requests that were admitted `at` this time, which is not before the latest.
     fn record(&mut self, count: u32, by: &Measure, at: u64) {
-        if self.len == 0 && self.filled == 0 {
+        if self.is_empty() {
             // The grid begins here, so that a burst is left behind at the very microsecond.
             self.at = at;
-            self.coarse = false;
+            self.groups = Groups::NONE;
         } else {
             // By less than a window and a grain, or the window would have left it behind.
             self.at += at.saturating_sub(self.at).div_ceil(by.tick) * by.tick;
         }
-        self.early = ((self.at - at) * PARTS / by.tick) as u16;
+        let early = ((self.at - at) / by.unit).to_le_bytes();
+        self.early = [early[0], early[1], early[2]];
         self.filled += count;
-        while self.filled >= self.step(by) {
-            if usize::from(self.len) == MARKS {
-                if self.coarse || by.group == 1 {
-                    // Only after the limit was lowered: the oldest do not matter any more.
-                    self.forget(1);
-                } else {
-                    self.coarsen(by);
-                    continue;
-                }
-            }
-            self.marks[usize::from(self.len)] = (self.at / by.tick) as u16;
-            self.len += 1;
-            self.filled -= self.step(by);
+        // All full groups at once: a quota that was lowered may make very many of them.
+        if self.filled / self.step(by) > self.spare() && !self.groups.are_coarse() && by.group > 1 {
+            let spare = self.spare();
+            self.filled -= spare;
+            self.mark(spare as usize, by);
+            self.coarsen(by);
         }
+        let full = self.filled / self.step(by);
+        self.filled -= full * self.step(by);
+        // Only after the limit was lowered are there too many: the oldest do not matter any more.
+        let kept = full.min(MARKS as u32);
+        self.forget(kept.saturating_sub(self.spare()) as usize);
+        self.mark(kept as usize, by);
+    }
+
+    /// How many more marks there is room for.
+    fn spare(&self) -> u32 {
+        (MARKS - self.groups.len()) as u32
+    }
+
+    /// Marks so many groups as of the latest request.
+    fn mark(&mut self, groups: usize, by: &Measure) {
+        let start = self.groups.len();
+        self.marks[start..start + groups].fill((self.at / by.tick) as u16);
+        self.groups = self.groups.with_len(start + groups);
     }
 
     /// Sliding: forgets the groups that the window has left behind.
     fn slide(&mut self, by: &Measure, now: u64) {
-        if self.len == 0 && self.filled == 0 {
+        if self.is_empty() {
             return;
         }
         if now >= self.latest(by) + by.window {
-            (self.len, self.filled) = (0, 0);
+            (self.groups, self.filled) = (Groups::NONE, 0);
             return;
         }
-        let left = (0..self.len).take_while(|group| self.time_of(*group, by) + by.window <= now);
+        let left =
+            (0..self.groups.len()).take_while(|group| self.time_of(*group, by) + by.window <= now);
         match left.count() {
             0 => {}
             left => {
                 self.forget(left);
-                if self.coarse && self.used(by) <= MARKS as u64 / 2 {
+                if self.groups.are_coarse() && self.used(by) <= MARKS as u64 / 2 {
                     self.refine(by);
                 }
             }
@@ -274,8 +331,9 @@ impl Window {
     }
 
     fn forget(&mut self, oldest: usize) {
-        self.marks.copy_within(oldest..usize::from(self.len), 0);
-        self.len -= oldest as u8;
+        let len = self.groups.len();
+        self.marks.copy_within(oldest..len, 0);
+        self.groups = self.groups.with_len(len - oldest);
     }
 
     /// Puts full groups of single requests together; those that make no full group are as of now.
@@ -285,41 +343,49 @@ impl Window {
         for index in 0..groups {
             self.marks[index] = self.marks[(index + 1) * group - 1];
         }
-        self.len = groups as u8;
+        self.groups = Groups::coarse(groups);
         self.filled += (MARKS - groups * group) as u32;
-        self.coarse = true;
     }
 
     /// Takes groups apart, where so few requests are left that each has room for itself.
     fn refine(&mut self, by: &Measure) {
         let mut marks = [(self.at / by.tick) as u16; MARKS];
         let used = self.used(by);
-        let groups = &self.marks[..usize::from(self.len)];
+        let groups = &self.marks[..self.groups.len()];
         for (group, mark) in marks.chunks_mut(by.group as usize).zip(groups) {
             group.fill(*mark);
         }
         self.marks = marks;
-        (self.len, self.filled, self.coarse) = (used as u8, 0, false);
+        (self.groups, self.filled) = (Groups::of_one(used as usize), 0);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.groups.len() == 0 && self.filled == 0
     }
 
     /// Requests in a group.
     fn step(&self, by: &Measure) -> u32 {
-        if self.coarse { by.group } else { 1 }
+        if self.groups.are_coarse() {
+            by.group
+        } else {
+            1
+        }
     }
 
     fn used(&self, by: &Measure) -> u64 {
-        u64::from(self.len) * u64::from(self.step(by)) + u64::from(self.filled)
+        self.groups.len() as u64 * u64::from(self.step(by)) + u64::from(self.filled)
     }
 
     /// When the latest request of all was.
     fn latest(&self, by: &Measure) -> u64 {
-        self.at - u64::from(self.early) * by.tick / PARTS
+        let [low, middle, high] = self.early;
+        self.at - u64::from(u32::from_le_bytes([low, middle, high, 0])) * by.unit
     }
 
     /// When the latest request of a group was: not after the latest of all.
-    fn time_of(&self, group: u8, by: &Measure) -> u64 {
+    fn time_of(&self, group: usize, by: &Measure) -> u64 {
         let latest = (self.at / by.tick) as u16;
-        match latest.wrapping_sub(self.marks[usize::from(group)]) {
+        match latest.wrapping_sub(self.marks[group]) {
             0 => self.latest(by),
             age => self.at - u64::from(age) * by.tick,
         }
@@ -327,9 +393,9 @@ impl Window {
 
     /// When the window leaves a group behind; beyond the full ones, the one that is not.
     fn left_at(&self, group: u64, by: &Measure) -> u64 {
-        match u8::try_from(group) {
-            Ok(group) if group < self.len => self.time_of(group, by) + by.window,
-            _ if self.len == 0 && self.filled == 0 => 0,
+        match usize::try_from(group) {
+            Ok(group) if group < self.groups.len() => self.time_of(group, by) + by.window,
+            _ if self.is_empty() => 0,
             _ => self.latest(by) + by.window,
         }
     }
@@ -342,13 +408,11 @@ impl Default for Window {
     }
 }
 
-/// The finest grain of which a window is at most [`GRAINS`]: a whole part of a second, or whole
-/// seconds.
-fn grain(window: u64) -> u64 {
-    let least = window.div_ceil(GRAINS);
+/// The next that is a whole part of a second, or of whole seconds.
+fn whole_part(least: u64) -> u64 {
     match least {
         0..=SECOND => (least..=SECOND)
-            .find(|grain| SECOND.is_multiple_of(*grain))
+            .find(|part| SECOND.is_multiple_of(*part))
             .unwrap_or(SECOND),
         _ => least.next_multiple_of(SECOND),
     }
@@ -362,8 +426,8 @@ fn micros(quota: &Quota) -> u64 {
 pub(crate) const MARKS: usize = 59;
 /// Two windows fit into the bits of a mark.
 const GRAINS: u64 = 1 << 15;
-/// Of a grain.
-const PARTS: u64 = 1 << 16;
+/// In a grain at most.
+const UNITS: u64 = 1 << 24;
 /// Microseconds.
 const SECOND: u64 = 1_000_000;
 

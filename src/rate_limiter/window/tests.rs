@@ -199,6 +199,11 @@ proptest! {
             let reach = from.window.min(by.window);
             let had = log.within(reach, now);
             assert!(remaining <= u64::from(after.limit()).saturating_sub(had));
+            if remaining < u64::from(after.limit()) {
+                let Room { remaining, grows_at } = carried.room(&by, now);
+                assert_eq!(carried.clone().room(&by, grows_at - 1).remaining, remaining);
+                assert!(carried.clone().room(&by, grows_at).remaining > remaining);
+            }
             // At most one group of each kind counts for more than it should.
             let most = log.within(reach + from.tick + by.tick, now);
             let spare = u64::from(from.group + by.group);
@@ -310,10 +315,22 @@ fn the_largest_quota_is_counted_like_the_smallest() {
 }
 
 #[test]
+fn the_largest_quota_is_lowered_at_once() {
+    let long = 10 * 366 * 86_400;
+    let (largest, least) = (quota(u64::from(u32::MAX), long), quota(3, long));
+    let (from, by) = (Measure::new(&largest), Measure::new(&least));
+    let mut window = Window::new(0);
+    window.take(u32::MAX, &from, SECOND);
+    let mut lowered = window.carried(&from, &by, 1, SECOND);
+    assert_eq!(lowered.room(&by, SECOND).remaining, 0);
+    assert_eq!(lowered.free_at(3, &by, SECOND), SECOND + by.window);
+}
+
+#[test]
 fn the_grain_divides_a_second_or_is_whole_seconds() {
     for seconds in (1..2_000).chain([3_600, 32_768, 32_769, 86_400, 10 * 366 * 86_400]) {
         let window = seconds * SECOND;
-        let grain = grain(window);
+        let grain = whole_part(window.div_ceil(GRAINS));
         assert!(SECOND.is_multiple_of(grain) || grain.is_multiple_of(SECOND));
         assert!(
             (GRAINS / 2..=GRAINS).contains(&(window / grain)),
