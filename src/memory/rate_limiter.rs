@@ -139,11 +139,31 @@ impl MemoryRateLimiter {
 
     /// Counts a request, or says why not.
     pub(crate) fn count(&self, caller: &Subject<'_>, now: Now) -> Allowance {
-        let shared = &*self.shared;
-        let plans = &**shared.plans.load();
+        self.shared
+            .by_latest(|plans| self.shared.count(plans, caller, now))
+    }
+
+    /// What [`count`](Self::count) would say, but counts nothing.
+    pub(crate) fn look(&self, caller: &Subject<'_>, now: Now) -> Allowance {
+        self.shared
+            .by_latest(|plans| self.shared.look(plans, caller, now))
+    }
+}
+
+impl Shared {
+    /// What `act` finds by the tiers in force; nothing where it meets what was counted by later ones.
+    fn by_latest<R>(&self, act: impl Fn(&Plans) -> Option<R>) -> R {
+        loop {
+            if let Some(found) = act(&self.plans.load()) {
+                return found;
+            }
+        }
+    }
+
+    fn count(&self, plans: &Plans, caller: &Subject<'_>, now: Now) -> Option<Allowance> {
         let (plan, is_known) = plans.plan(caller);
         if plan.quotas.is_empty() || caller.cost == 0 {
-            return Allowance::Admitted(Usage::NONE);
+            return Some(Allowance::Admitted(Usage::NONE));
         }
         let moment = Moment::new(plans, now);
         let count = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, true);
@@ -153,34 +173,29 @@ impl MemoryRateLimiter {
         if noted != 0 && !matches!(who, Who::Network(_)) {
             let place = noted_place(noted);
             let is_right = |key| noted == word(place, key, plans.version);
-            if let Some(allowance) = shared.callers.at(place, is_right, count) {
+            if let Some(allowance) = self.callers.at(place, is_right, count) {
                 return allowance;
             }
         }
         if !is_known && noted == 0 {
             observe::unknown_tier(caller);
         }
-        let key = shared.key(who, plan);
-        let (place, allowance) = shared.cells(who).of(key, &moment, count);
+        let key = self.key(who, plan);
+        let (place, allowance) = self.cells(who).of(key, &moment, count);
         if let Some(noted) = caller.place {
             noted.note(word(place, key, plans.version));
         }
         allowance
     }
 
-    /// What [`count`](Self::count) would say, but counts nothing.
-    pub(crate) fn look(&self, caller: &Subject<'_>, now: Now) -> Allowance {
-        let shared = &*self.shared;
-        let plans = &**shared.plans.load();
+    fn look(&self, plans: &Plans, caller: &Subject<'_>, now: Now) -> Option<Allowance> {
         let (plan, _) = plans.plan(caller);
         let (who, moment) = (plan.who(caller), Moment::new(plans, now));
         let look = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, false);
-        let known = shared.cells(who).known(shared.key(who, plan), look);
-        known.unwrap_or(Allowance::Admitted(Usage::NONE))
+        let known = self.cells(who).known(self.key(who, plan), look);
+        known.unwrap_or(Some(Allowance::Admitted(Usage::NONE)))
     }
-}
 
-impl Shared {
     fn key(&self, who: Who<'_>, plan: &Plan) -> u64 {
         self.hasher.hash_one((who, &plan.tier))
     }
@@ -208,9 +223,19 @@ impl fmt::Debug for MemoryRateLimiter {
 }
 
 impl Windows {
-    /// Counts a request by all quotas, or by none.
-    fn ask(&mut self, plan: &Plan, moment: Moment<'_>, cost: u32, counts: bool) -> Allowance {
+    /// Counts a request by all quotas, or by none. Nothing where later tiers than these have counted
+    /// here: they know what this is, and these do not.
+    fn ask(
+        &mut self,
+        plan: &Plan,
+        moment: Moment<'_>,
+        cost: u32,
+        counts: bool,
+    ) -> Option<Allowance> {
         if !self.is_counted_by(plan) {
+            if moment.counted(self).any(|(_, by)| by.is_none()) {
+                return None;
+            }
             self.recount(plan, moment);
         }
         let now = moment.at;
@@ -234,14 +259,14 @@ impl Windows {
             let reset = Duration::from_micros(room.grows_at - now);
             usage = usage.and(QuotaUsage::new(counted.quota, room.remaining, reset));
         }
-        match longest {
+        Some(match longest {
             None => Allowance::Admitted(usage),
             Some((free_at, counted)) => {
                 let retry_after = Duration::from_micros(free_at - now);
                 let refusal = Refusal::new(plan.tier.clone(), counted.quota.name(), retry_after);
                 Allowance::Refused(refusal.with_usage(usage))
             }
-        }
+        })
     }
 
     fn is_counted_by(&self, plan: &Plan) -> bool {
@@ -287,23 +312,31 @@ impl<'a> Moment<'a> {
         Self { plans, at }
     }
 
-    fn counted<'w>(&self, windows: &'w Windows) -> impl Iterator<Item = (&'w Window, &Counted)> {
+    /// Each window that was ever used, with the quota it is counted by, which only later tiers may
+    /// know.
+    fn counted<'w>(
+        &self,
+        windows: &'w Windows,
+    ) -> impl Iterator<Item = (&'w Window, Option<&'a Counted>)> {
         let plans = self.plans;
-        windows
+        let used = windows
             .iter()
-            .filter_map(|window| Some((window, plans.known(window.quota)?)))
+            .filter(|window| window.quota != Window::UNUSED);
+        used.map(|window| (window, plans.known(window.quota)))
     }
 }
 
 impl Judge<Windows> for Moment<'_> {
     fn is_idle(&self, windows: &Windows) -> bool {
-        (self.counted(windows)).all(|(window, by)| window.idle_at(&by.measure) <= self.at)
+        let is_idle = |window: &Window, by: &Counted| window.idle_at(&by.measure) <= self.at;
+        (self.counted(windows)).all(|(window, by)| by.is_some_and(|by| is_idle(window, by)))
     }
 
     fn weight(&self, windows: &Windows) -> u64 {
-        let counts = self
-            .counted(windows)
-            .map(|(window, by)| window.count(&by.measure, self.at));
+        let counts = self.counted(windows).map(|(window, by)| match by {
+            Some(by) => window.count(&by.measure, self.at),
+            None => u64::MAX,
+        });
         counts.max().unwrap_or(0)
     }
 }
