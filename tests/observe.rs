@@ -23,8 +23,9 @@ use support::{
 };
 use tower::Layer;
 use tower_api_key::{
-    Allowance, BackendError, Check, Holder, LicenseLedger, Now, Operation, Principal, RateLimiter,
-    Refusal, RequireModule, Subject, Tier, TokenError, TokenVerifier, Usage,
+    Allowance, BackendError, Check, CountBy, Holder, KeyPatch, LicenseLedger, MemoryRateLimiter,
+    NewKey, Now, Operation, PeerAddress, Principal, Quota, RateLimiter, Refusal, RequireModule,
+    Subject, Tier, Tiers, TokenError, TokenVerifier, Usage,
 };
 use tracing::{
     Event, Level, Subscriber,
@@ -491,6 +492,91 @@ async fn request_that_passes_a_guard_too_still_counts_once() {
     }
 }
 
+#[tokio::test]
+async fn unknown_tier_is_told_once_and_counts_as_the_default_one() {
+    let watch = Watch::default();
+    let _guards = watch.begin();
+    let tier = |name| Tier::new(name).expect("a tier");
+    let limiter = MemoryRateLimiter::new(Tiers::default());
+    let world = World::with(|b| b.with_rate_limiter(limiter.clone())).await;
+    let key = world
+        .create(NewKey::named("new").with_tier(tier("gold")))
+        .await;
+    let (id, text) = (&key.key.record.id, key.text.expose());
+    let told_of = |name| texts([("tier", name), ("principal", id.as_str())]);
+    watch.take();
+    for remaining in (990..1_000).rev() {
+        let answer = world.get("/me", text).await;
+        let fields = format!("\"hour\";r={remaining};t=3600");
+        assert_eq!(
+            answer.granted().grant.as_ref().map(|g| g.tier()),
+            Some(Some(&tier("gold")))
+        );
+        assert_eq!(answer.headers["ratelimit"], fields);
+    }
+    let events = watch.take();
+    told(&events, Level::WARN, "unknown tier", told_of("gold"));
+    assert_eq!(events.len(), 1);
+
+    // Once more for another tier, and none for one that is there.
+    for (name, count) in [("silver", 1), ("premium", 0)] {
+        let patch = KeyPatch::new().with_tier(Some(tier(name)));
+        world
+            .manager
+            .update(id, &patch, &admin())
+            .await
+            .expect("changed");
+        for _ in 0..3 {
+            world.get("/me", text).await.granted();
+        }
+        let events = watch.take();
+        assert_eq!(events.len(), count, "{events:?}");
+        if count > 0 {
+            told(&events, Level::WARN, "unknown tier", told_of(name));
+        }
+    }
+}
+
+#[tokio::test]
+async fn tier_that_is_taken_away_is_told_once_for_each_key_in_use() {
+    let watch = Watch::default();
+    let _guards = watch.begin();
+    let (gold, hour) = (Tier::new("gold").expect("a tier"), Quota::per_hour(9));
+    let with_gold = Tiers::default().with_tier(gold.clone(), hour);
+    let with_gold = with_gold.expect("tiers");
+    let by_address = |tiers: Tiers| {
+        let standard = tiers.default_tier().clone();
+        tiers
+            .with_count_by(&standard, CountBy::Address)
+            .expect("tiers")
+    };
+    for without in [Tiers::default(), by_address(Tiers::default())] {
+        let limiter = MemoryRateLimiter::new(with_gold.clone());
+        let world = World::with(|b| b.with_rate_limiter(limiter.clone())).await;
+        let key = world
+            .create(NewKey::named("new").with_tier(gold.clone()))
+            .await;
+        let (id, text) = (key.key.record.id.as_str(), key.text.expose());
+        world.get("/me", text).await.granted();
+        watch.take();
+        for _ in 0..2 {
+            limiter.set_tiers(without.clone()).expect("set");
+            for from in ["192.0.2.1", "192.0.2.2", "192.0.2.1"] {
+                let from: std::net::IpAddr = from.parse().expect("an address");
+                let request = get("/me").header("x-api-key", text);
+                let request = request.extension(PeerAddress::from(from));
+                world.send(request).await.granted();
+            }
+            let events = watch.take();
+            let fields = texts([("tier", "gold"), ("principal", id)]);
+            told(&events, Level::WARN, "unknown tier", fields);
+            limiter.set_tiers(with_gold.clone()).expect("set");
+            world.get("/me", text).await.granted();
+            assert!(watch.take().is_empty());
+        }
+    }
+}
+
 /// Does whatever there is to tell of.
 async fn everything(watch: &Watch) {
     let limiter = Limiter::default();
@@ -526,6 +612,11 @@ async fn everything(watch: &Watch) {
     let guard = RequireModule::new(&faulty.layer, "lino").expect("a module");
     let guarded = faulty.layer.layer(guard.layer(faulty.world.inner.clone()));
     answer(guarded, get("/engines").header("x-api-key", text)).await;
+    let limiter = MemoryRateLimiter::new(Tiers::default());
+    let world = World::with(|b| b.with_rate_limiter(limiter)).await;
+    let gold = Tier::new("gold").expect("a tier");
+    let gold = world.create(NewKey::named("new").with_tier(gold)).await;
+    world.get("/me", gold.text.expose()).await;
     faulty.layer.flush().await.expect("flushed");
     // A key that only the ledger has, when the two are compared the next time.
     let assign = Operation::Assign {

@@ -169,7 +169,8 @@ impl Shared {
         let count = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, true);
         let who = plan.who(caller);
         let noted = caller.place.map_or(0, Place::noted);
-        // Where a caller is counted by address, his place is another one each time.
+        // Where a caller is counted by address, his place is another one each time: what is noted
+        // tells only by which tiers he was counted last.
         if noted != 0 && !matches!(who, Who::Network(_)) {
             let place = noted_place(noted);
             let is_right = |key| noted == word(place, key, plans.version);
@@ -177,15 +178,20 @@ impl Shared {
                 return allowance;
             }
         }
-        if !is_known && noted == 0 {
-            observe::unknown_tier(caller);
-        }
         let key = self.key(who, plan);
         let (place, allowance) = self.cells(who).of(key, &moment, count);
-        if let Some(noted) = caller.place {
-            noted.note(word(place, key, plans.version));
+        let allowance = allowance?;
+        let word = match who {
+            Who::Network(_) => word(0, 0, plans.version),
+            _ => word(place, key, plans.version),
+        };
+        if noted != word {
+            if !is_known {
+                observe::unknown_tier(caller);
+            }
+            caller.place.inspect(|place| place.note(word));
         }
-        allowance
+        Some(allowance)
     }
 
     fn look(&self, plans: &Plans, caller: &Subject<'_>, now: Now) -> Option<Allowance> {
