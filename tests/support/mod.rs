@@ -143,10 +143,18 @@ impl World {
     }
 
     pub async fn with(settings: impl FnOnce(ApiKeyLayerBuilder) -> ApiKeyLayerBuilder) -> Self {
+        Self::mapped(map(), settings).await
+    }
+
+    /// With routes of its own.
+    pub async fn mapped(
+        map: RouteModules,
+        settings: impl FnOnce(ApiKeyLayerBuilder) -> ApiKeyLayerBuilder,
+    ) -> Self {
         let clock = Arc::new(ManualClock::new());
         let store = MemoryKeyStore::new();
         let ledger = MemoryLedger::new().with_clock(clock.clone());
-        let builder = ApiKeyLayer::builder(store.clone(), map(), ledger.clone())
+        let builder = ApiKeyLayer::builder(store.clone(), map, ledger.clone())
             .with_clock(clock.clone())
             .with_maintenance_task(false);
         let layer = settings(builder).build().expect("a layer");
