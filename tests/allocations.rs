@@ -18,8 +18,8 @@ use http::{HeaderValue, Request, Response};
 use support::{Body, World, module};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_api_key::{
-    AddressRange, Allowance, Check, CreatedKey, NewKey, Now, PeerAddress, RateLimiter, Scope,
-    Subject, TrustedProxies,
+    AddressRange, Algorithm, Allowance, Check, CountBy, CreatedKey, MemoryRateLimiter, NewKey, Now,
+    PeerAddress, Quota, RateLimiter, Scope, Subject, Tier, Tiers, TrustedProxies, Usage,
 };
 
 /// A key that has all that the route `/scoped` asks for, known to the layer.
@@ -133,6 +133,65 @@ async fn response_headers_add_six_allocations() {
     assert_eq!(answer.headers()["cache-control"], "private");
 }
 
+/// Quotas that a test does not use up, of one tier.
+fn tiers(quotas: impl IntoIterator<Item = Quota>) -> Tiers {
+    let standard = Tier::new("standard").expect("a tier");
+    let tiers = Tiers::default().with_tier(standard, quotas);
+    tiers.expect("tiers")
+}
+
+fn counted_by(tiers: Tiers, count_by: CountBy) -> Tiers {
+    let standard = tiers.default_tier().clone();
+    tiers.with_count_by(&standard, count_by).expect("tiers")
+}
+
+#[tokio::test]
+async fn counting_a_warm_request_allocates_nothing() {
+    let world = World::with(|builder| builder.with_cache_headers(false)).await;
+    let key = warm_key(&world).await;
+    let uncounted = allocations(world.layer.layer(empty()), &key);
+    let hour = || Quota::per_hour(1_000).expect("a quota");
+    let second = || Quota::per_second(1_000).expect("a quota");
+    for tiers in [
+        Tiers::default(),
+        tiers([hour().with_algorithm(Algorithm::Gcra)]),
+        tiers([hour().with_algorithm(Algorithm::FixedWindow)]),
+        tiers([second(), hour()]),
+        counted_by(Tiers::default(), CountBy::Owner),
+        counted_by(Tiers::default(), CountBy::Address),
+    ] {
+        let limiter = MemoryRateLimiter::new(tiers.clone());
+        let world = World::with(|builder| {
+            let builder = builder.with_cache_headers(false);
+            let builder = builder.with_rate_limit_headers(false);
+            builder.with_rate_limiter(limiter)
+        });
+        let world = world.await;
+        let key = warm_key(&world).await;
+        let counted = allocations(world.layer.layer(empty()), &key);
+        assert_eq!(counted, uncounted, "{tiers:?}");
+    }
+}
+
+#[tokio::test]
+async fn with_rate_headers_all_response_headers_add_six_allocations() {
+    let world = World::with(|builder| builder.with_cache_headers(false)).await;
+    let key = warm_key(&world).await;
+    let without = allocations(world.layer.layer(empty()), &key);
+    let limiter = MemoryRateLimiter::new(Tiers::default());
+    let world = World::with(|builder| {
+        let builder = builder.with_x_rate_limit_headers(true);
+        builder.with_rate_limiter(limiter)
+    });
+    let world = world.await;
+    let key = warm_key(&world).await;
+    let marked = allocations(world.layer.layer(empty()), &key);
+    assert!(marked <= without + 6, "{marked} against {without}");
+
+    let answer = call(&mut world.layer.layer(empty()), request(&key));
+    assert_eq!(answer.headers().len(), 7, "{:?}", answer.headers());
+}
+
 /// Admits every request, and notes where the last one came from.
 #[derive(Clone, Default)]
 struct Noted(Arc<Mutex<Option<IpAddr>>>);
@@ -140,7 +199,7 @@ struct Noted(Arc<Mutex<Option<IpAddr>>>);
 impl RateLimiter for Noted {
     fn check(&self, caller: Subject<'_>, _: Now) -> Check {
         *self.0.lock().expect("not poisoned") = caller.address;
-        Check::Done(Allowance::Admitted(tower_api_key::Usage::NONE))
+        Check::Done(Allowance::Admitted(Usage::NONE))
     }
 }
 
