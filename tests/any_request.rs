@@ -7,6 +7,7 @@ use std::cell::Cell;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use proptest::{collection::vec, prelude::*, sample::select, strategy::BoxedStrategy};
 use support::{Body, World};
+use tower_api_key::{MemoryRateLimiter, Quota, Tiers};
 
 /// Header values, paths and queries of bytes that mean something to somebody, the key among them,
 /// and of any others.
@@ -134,6 +135,9 @@ fn parts(request: &Request<Body>) -> Vec<Vec<u8>> {
     parts.collect()
 }
 
+/// So few that in the end most callers with access are told of it.
+const QUOTA: usize = 5;
+
 #[test]
 fn any_request_gets_a_documented_answer() {
     #[cfg(feature = "tracing")]
@@ -152,8 +156,14 @@ fn any_request_gets_a_documented_answer() {
         .enable_time()
         .build()
         .expect("a runtime");
+    let tiers = Tiers::default();
+    let standard = tiers.default_tier().clone();
+    let tiers = tiers
+        .with_tier(standard, Quota::per_hour(QUOTA as u64))
+        .expect("tiers");
     let world = runtime.block_on(World::with(|builder| {
-        builder.with_query_parameter("api_key")
+        let builder = builder.with_query_parameter("api_key");
+        builder.with_rate_limiter(MemoryRateLimiter::new(tiers))
     }));
     let key = runtime.block_on(world.key(&["launcher"]));
     let id = &key.key.record.id;
@@ -180,6 +190,9 @@ fn any_request_gets_a_documented_answer() {
                 let status = if grpc { StatusCode::OK } else { denial.status() };
                 prop_assert_eq!(answer.status, status);
                 prop_assert!(denial.status().is_client_error());
+                if denial.tier().is_some_and(|tier| tier.as_str() == "standard") {
+                    prop_assert!(is_entitled(&method, &path), "{method} {path} was counted");
+                }
             }
         }
         #[cfg(feature = "tracing")]
@@ -195,6 +208,10 @@ fn any_request_gets_a_documented_answer() {
         drop(parts);
     });
     assert!(granted.get() > 0, "some came in");
+    // Nothing else has used up what is left of the key's quota.
+    let left = || runtime.block_on(world.get("/me", key.text.expose()));
+    let left = (0..).take_while(|_| left().status == 200).count();
+    assert_eq!(granted.get() + left, QUOTA);
     assert!(
         cfg!(not(feature = "tracing")) || logged.get() > 0,
         "refusals are logged"

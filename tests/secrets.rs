@@ -6,6 +6,7 @@ mod support;
 use std::collections::HashSet;
 
 use support::{World, admin, get, log::Log};
+use tower_api_key::{MemoryRateLimiter, Quota, Tiers};
 
 #[tokio::test]
 async fn a_thousand_keys_leave_no_trace_in_logs_events_records_or_answers() {
@@ -15,7 +16,17 @@ async fn a_thousand_keys_leave_no_trace_in_logs_events_records_or_answers() {
         .with_writer(log.clone())
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let world = World::with(|builder| builder.with_query_parameter("api_key")).await;
+    let tiers = Tiers::default();
+    let standard = tiers.default_tier().clone();
+    let tiers = tiers
+        .with_tier(standard, Quota::per_hour(1))
+        .expect("tiers");
+    let limiter = MemoryRateLimiter::new(tiers);
+    let world = World::with(|builder| {
+        let builder = builder.with_query_parameter("api_key");
+        builder.with_rate_limiter(limiter.clone())
+    });
+    let world = world.await;
     let mut seen = Vec::new();
     let mut texts = Vec::new();
     let paths = [
@@ -84,12 +95,13 @@ async fn a_thousand_keys_leave_no_trace_in_logs_events_records_or_answers() {
         world.manager.events(0, 100_000).await.expect("the log")
     ));
     seen.push(format!(
-        "{:?} {:?} {:?}",
+        "{:?} {:?} {:?} {limiter:?}",
         world.layer, world.store, world.ledger
     ));
     seen.push(log.text());
     let whole = seen.join("\n");
     assert!(whole.contains("request refused"), "the log was written");
+    assert!(whole.contains("rate_limited"), "some used up their quota");
     // Prefix, environment and the last four characters may be seen.
     let secrets = texts
         .iter()
