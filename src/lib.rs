@@ -74,6 +74,7 @@
 //! | know where they call from | [`PeerAddress`]; behind proxies [`TrustedProxies`] |
 //! | read who calls | [`Grant`], and with axum as an extractor |
 //! | hand out keys, seats and modules | [`KeyManager`] |
+//! | limit rates | [`Tiers`], [`Quota`], [`MemoryRateLimiter`]; in another way: [`RateLimiter`] |
 //! | understand a refusal | [`DenialCode`], [`Denial`]; render it in your own way: [`RenderDenial`] |
 //! | keep keys elsewhere | [`KeyStore`], [`LicenseLedger`], and the suites in `conformance` |
 //! | move them from one place to another | [`transfer`] |
