@@ -107,7 +107,7 @@ impl Walk {
                         // Times are kept to a part of the window, and of many requests only those
                         // of groups.
                         let grain = quota.window().as_micros() as u64 / 16_384;
-                        let (held, group) = (self.held(quota, grain), limit.div_ceil(60));
+                        let (held, group) = (self.held(quota, grain), limit / 60 + 1);
                         prop_assert!(left + held + group > limit, "{left} left, {held} held");
                     }
                     _ => prop_assert!(held <= 2 * limit, "{held} within {quota:?}"),
