@@ -104,7 +104,23 @@ check "HEAD is GET without a body" \
     '^HTTP/1.1 200 ' \
     --head "$HUB/api/rest/v1/engines" -H "X-API-Key: $LAUNCHER"
 
-check "anonymous callers list realms" '^HTTP/1.1 200 ' "$HUB/v1/realms"
+check "anonymous callers list realms, 100 times an hour" \
+    '^HTTP/1.1 200 
+^ratelimit-policy: "hour";q=100;w=3600$
+^ratelimit: "hour";r=[0-9]{1,2};t=3[0-9]{3}$' \
+    "$HUB/v1/realms"
+check "a key gets 1,000 requests an hour, and is told what is left" \
+    '^HTTP/1.1 200 
+^ratelimit-policy: "hour";q=1000;w=3600$
+^ratelimit: "hour";r=9[0-9]{2};t=3[0-9]{3}$
+^x-ratelimit-limit: 1000$
+^x-ratelimit-remaining: 9[0-9]{2}$
+^x-ratelimit-reset: 1[0-9]{9}$' \
+    "$HUB/v1/realms" -H "Authorization: Bearer $REALMS"
+check "a premium key gets 5,000" \
+    '^HTTP/1.1 200 
+^ratelimit-policy: "hour";q=5000;w=3600$' \
+    "$HUB/v1/realms" -H "Authorization: Bearer $PREMIUM"
 check "an invalid key is no anonymous caller" \
     '^HTTP/1.1 401 ' "$HUB/v1/realms" -H "Authorization: Bearer x"
 
