@@ -136,6 +136,8 @@ pub mod module_map;
 mod name;
 mod noted_store;
 pub mod observe;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod open_error;
 mod pass;
 pub mod path;
 mod rate_headers;
@@ -200,6 +202,8 @@ pub use module_map::{
     RouteModules, RouteModulesBuilder, RouteProblem, Rule,
 };
 pub use name::InvalidName;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use open_error::{OpenError, OpenErrorKind};
 #[doc(inline)]
 pub use path::{PathForm, PathForms};
 #[cfg(feature = "postgres")]
@@ -212,8 +216,6 @@ pub use rate_limiter::{
 };
 pub use require::{RequireModule, RequireScopes};
 pub use service::ApiKeyService;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub use sql::{OpenError, OpenErrorKind};
 #[cfg(feature = "sqlite")]
 #[doc(inline)]
 pub use sqlite::{Durability, OpenSqlite, SqliteStore};

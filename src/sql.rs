@@ -14,7 +14,6 @@
 
 mod key_row;
 mod ledger;
-mod open_error;
 mod told;
 mod turns;
 
@@ -25,7 +24,6 @@ pub(crate) use ledger::{
 };
 #[cfg(feature = "sqlite")]
 pub(crate) use ledger::{json_unless_empty, to_json};
-pub use open_error::{OpenError, OpenErrorKind};
 #[cfg(feature = "sqlite")]
 pub(crate) use told::KEPT_CHANGES;
 pub(crate) use told::{KeyChange, ToldOfBoth};

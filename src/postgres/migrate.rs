@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, raw_sql};
 
 use super::schema::Schema;
-use crate::sql::OpenErrorKind;
+use crate::open_error::OpenErrorKind;
 
 /// The texts that lead from each version to the next; tables that are not there have version 0.
 const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/postgres/0001.sql")];

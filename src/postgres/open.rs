@@ -22,7 +22,8 @@ use crate::{
     clock::{Clock, SystemClock},
     license_ledger::Eviction,
     name::InvalidName,
-    sql::{OpenError, OpenErrorKind, ToldOfBoth, Turns},
+    open_error::{OpenError, OpenErrorKind},
+    sql::{ToldOfBoth, Turns},
 };
 
 impl PostgresStore {

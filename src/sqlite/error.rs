@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     error::BackendError,
-    sql::{OpenError, OpenErrorKind},
+    open_error::{OpenError, OpenErrorKind},
 };
 
 /// The extended result code, where SQLite said something at all.

@@ -24,7 +24,8 @@ use crate::{
     clock::{Clock, SystemClock},
     error::BackendError,
     license_ledger::Eviction,
-    sql::{OpenError, OpenErrorKind, ToldOfBoth, Turns},
+    open_error::{OpenError, OpenErrorKind},
+    sql::{ToldOfBoth, Turns},
 };
 
 /// A store that is about to be opened: await it, after settings where there are any.

@@ -1,10 +1,10 @@
-//! Why a store could not be opened.
+//! Why something in a database could not be opened.
 
 use thiserror::Error;
 
 use crate::error::BoxError;
 
-/// Why a store in a database could not be opened: where, what, and the database's own error as
+/// Why a store or limiter in a database could not be opened: where, what, and the database's own error as
 /// source.
 ///
 /// ```
@@ -26,7 +26,7 @@ pub struct OpenError {
     source: Option<BoxError>,
 }
 
-/// What keeps a store from being opened.
+/// What keeps it from being opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum OpenErrorKind {
