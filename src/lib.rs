@@ -90,6 +90,7 @@
 //! | `tonic` | [`Denial`] as a `tonic::Status`, tonic's connection as the address |
 //! | `sqlite` | `SqliteStore`: keys and licenses in a SQLite file; SQLite is built in; Rust 1.94 |
 //! | `postgres` | `PostgresStore`: keys and licenses in PostgreSQL, shared by any number of processes; Rust 1.94 |
+//! | `redis` | `RedisRateLimiter`: quotas counted in a Redis server, shared by any number of processes |
 //! | `conformance` | the suites that a backend of your own must pass; no dependency |
 //!
 //! A feature adds to what there is and changes no behaviour of hosts that do not use its framework.
@@ -136,12 +137,14 @@ pub mod module_map;
 mod name;
 mod noted_store;
 pub mod observe;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod open_error;
 mod pass;
 pub mod path;
 mod rate_headers;
 pub mod rate_limiter;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod require;
 mod service;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -161,6 +164,9 @@ pub mod postgres;
 #[cfg(feature = "tonic")]
 pub mod tonic;
 
+#[cfg(feature = "redis")]
+#[doc(inline)]
+pub use self::redis::{ConnectRedis, OnOutage, RedisRateLimiter};
 pub use answers::{RefusedRequest, RenderDenial};
 pub use body::ResponseBody;
 #[doc(inline)]
@@ -202,7 +208,7 @@ pub use module_map::{
     RouteModules, RouteModulesBuilder, RouteProblem, Rule,
 };
 pub use name::InvalidName;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub use open_error::{OpenError, OpenErrorKind};
 #[doc(inline)]
 pub use path::{PathForm, PathForms};

@@ -22,6 +22,7 @@
 //! | `tower_api_key_shadowed_total` | `outcome`: the code of the refusal that was not made, by layer or guard |
 //! | `tower_api_key_route_refusals_total` | `outcome`: the code of a refusal by the guard of a single route; the layer had granted the request |
 //! | `tower_api_key_backend_failures_total` | `backend`: `key_store`, `ledger`, `verifier`, `limiter` |
+//! | `tower_api_key_limiter_fallback_total` | `outcome`: `admitted` or `refused`, by this process alone because the limiter's server was away |
 //! | `tower_api_key_last_used_written_total` | |
 //!
 //! Without the features `tracing` and `metrics` these calls are empty.
@@ -161,6 +162,12 @@ pub(crate) fn reconciled(reconciled: &Reconciled) {
             "store and ledger reconciled"
         );
     }
+}
+
+#[cfg(feature = "redis")]
+pub(crate) fn limiter_fallback(admitted: bool) {
+    let outcome = if admitted { "admitted" } else { "refused" };
+    count("tower_api_key_limiter_fallback_total", outcome);
 }
 
 pub(crate) fn last_used_written(keys: usize) {

@@ -1,0 +1,221 @@
+//! Quotas counted in a Redis server, shared by any number of processes.
+//!
+//! ```no_run
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use tower_api_key::{RedisRateLimiter, Tiers};
+//!
+//! let url = "redis://:secret@quotas.example.net";
+//! let limiter = RedisRateLimiter::connect(url, Tiers::default()).await?;
+//! # |builder: tower_api_key::ApiKeyLayerBuilder|
+//! builder.with_rate_limiter(limiter)
+//! # ;
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! 1. A request is one round trip: a script counts it by all quotas of its tier or by none, with the
+//!    same arithmetic as [`MemoryRateLimiter`] and on the server's clock. All processes with one
+//!    server and one [prefix](ConnectRedis::with_prefix) share their quotas exactly.
+//! 2. All requests of a process go over one connection, many at a time.
+//! 3. A caller's use of a quota is one value of up to 160 bytes, which the server forgets when it
+//!    counts nothing any more. It says what it was counted by, so that other [tiers] go on with it.
+//!    Names of keys hold a digest of whom they are about, and no text of his.
+//! 4. While the server is away each process counts for itself by a part of each quota, or refuses
+//!    with 503: see [`OnOutage`]. Requests ask it again as soon as it answers; nothing has to be
+//!    restarted.
+//!
+//! [tiers]: RedisRateLimiter::set_tiers
+//!
+//! # Caveats
+//!
+//! - Redis 6 or later, or a server that speaks its protocol 3 and has `EVALSHA`. The user needs the
+//!   commands `EVALSHA`, `SCRIPT LOAD`, `TIME`, `MGET` and `SET`, on keys that begin with the prefix.
+//! - TLS (`rediss://`) comes with one of redis's features, such as `tokio-rustls-comp`: enable it on
+//!   `redis` in your own `Cargo.toml`.
+//! - One server counts. All keys of a caller are in one slot of a cluster, but the client talks to one
+//!   address: a cluster needs a proxy that knows it.
+//! - What a server forgets in a crash or a failover is counted anew. A server that evicts keys where
+//!   memory is short should evict by `volatile-ttl`, or not at all.
+
+use std::{future::ready, net::IpAddr, sync::Arc};
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+
+use crate::{
+    clock::Now,
+    error::BackendError,
+    key_store::Tier,
+    memory::MemoryRateLimiter,
+    observe::{self, Backend},
+    rate_limiter::{Allowance, Check, RateLimiter, Subject, TierError, Tiers, Usage, plans::Plan},
+};
+
+mod link;
+mod open;
+mod script;
+
+use link::Link;
+pub use open::{ConnectRedis, OnOutage};
+use script::{Ready, Request};
+
+/// Counts requests in a Redis server: see the [module](self).
+///
+/// A clone is another handle of the same limiter.
+#[derive(Clone)]
+pub struct RedisRateLimiter {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    link: Arc<Link>,
+    ready: ArcSwap<Ready>,
+    /// Nothing: an outage refuses.
+    local: Option<Local>,
+}
+
+/// What counts while the server is away.
+struct Local {
+    limiter: MemoryRateLimiter,
+    /// One part in so many.
+    share: u32,
+}
+
+/// Whom a request is counted for, kept for the case that the server cannot be asked.
+struct Caller {
+    principal: Option<Box<str>>,
+    owner: Option<Box<str>>,
+    tier: Tier,
+    address: Option<IpAddr>,
+    cost: u32,
+    now: Now,
+}
+
+/// What requests are told that come while the server is away.
+#[derive(Debug, Error)]
+#[error("the rate limiter's server is away")]
+struct Away;
+
+impl RedisRateLimiter {
+    /// The tiers in force.
+    pub fn tiers(&self) -> Tiers {
+        self.shared.ready.load().tiers.clone()
+    }
+
+    /// Puts other tiers in force in this process, for the next request on. What was counted goes on:
+    /// by the quota of the same name in the same tier.
+    ///
+    /// # Errors
+    ///
+    /// [`TierError::TooManyChanges`] after some 65,000 different quotas.
+    pub fn set_tiers(&self, tiers: Tiers) -> Result<(), TierError> {
+        let shared = &*self.shared;
+        let ready = Ready::new(tiers)?;
+        if let Some(local) = &shared.local {
+            local.limiter.set_tiers(ready.divided_by(local.share))?;
+        }
+        shared.ready.store(ready.into());
+        Ok(())
+    }
+}
+
+impl RateLimiter for RedisRateLimiter {
+    fn check(&self, caller: Subject<'_>, now: Now) -> Check {
+        let shared = &self.shared;
+        let tiers = shared.ready.load();
+        let (plan, is_known) = tiers.plans.plan(&caller);
+        if plan.quotas.is_empty() || caller.cost == 0 {
+            return Check::Done(Allowance::Admitted(Usage::NONE));
+        }
+        if !is_known {
+            tell_once(&caller);
+        }
+        let Some(connection) = shared.link.connection() else {
+            return match &shared.local {
+                Some(local) => Check::Done(local.count(&Caller::of(plan, &caller, now))),
+                None => Check::Later(Box::pin(ready(Err(BackendError::unavailable(Away))))),
+            };
+        };
+        let request = Request::new(
+            connection.script(),
+            shared.link.prefix(),
+            &tiers,
+            plan,
+            &caller,
+        );
+        let local = shared.local.is_some();
+        let caller = local.then(|| Caller::of(plan, &caller, now));
+        let shared = Arc::clone(shared);
+        Check::Later(Box::pin(async move {
+            let error = match shared.link.send(&connection, &request).await {
+                Ok(allowance) => return Ok(allowance),
+                Err(error) => BackendError::unavailable(error),
+            };
+            let is_news = shared.link.is_lost(connection.number());
+            match (&shared.local, caller) {
+                (Some(local), Some(caller)) => {
+                    if is_news {
+                        observe::backend_failed(Backend::Limiter, &error);
+                    }
+                    Ok(local.count(&caller))
+                }
+                // Whoever is told of it tells it further.
+                _ => Err(error),
+            }
+        }))
+    }
+}
+
+impl std::fmt::Debug for RedisRateLimiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisRateLimiter")
+            .field("server", &self.shared.link.place())
+            .field("prefix", &self.shared.link.prefix())
+            .field("tiers", &self.shared.ready.load().tiers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Local {
+    fn count(&self, caller: &Caller) -> Allowance {
+        let subject = Subject {
+            principal: caller.principal.as_deref(),
+            owner: caller.owner.as_deref(),
+            // The one that he is counted by, which is known.
+            tier: caller.principal.is_some().then_some(&caller.tier),
+            address: caller.address,
+            cost: caller.cost,
+            // His place is where he is told to be of no known tier.
+            place: None,
+        };
+        let allowance = self.limiter.count(&subject, caller.now);
+        observe::limiter_fallback(matches!(allowance, Allowance::Admitted(_)));
+        allowance
+    }
+}
+
+impl Caller {
+    fn of(plan: &Plan, caller: &Subject<'_>, now: Now) -> Self {
+        Self {
+            principal: caller.principal.map(Into::into),
+            owner: caller.owner.map(Into::into),
+            tier: plan.tier.clone(),
+            address: caller.address,
+            cost: caller.cost,
+            now,
+        }
+    }
+}
+
+/// Once for each time the key is looked up: its place remembers.
+fn tell_once(caller: &Subject<'_>) {
+    if caller.place.is_none_or(|place| place.noted() == 0) {
+        observe::unknown_tier(caller);
+    }
+    if let Some(place) = caller.place {
+        place.note(1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+-- Counts a request by every quota of its tier, or by none: the arithmetic of rate_limiter/window.rs,
+-- on the time of this server. Times are in microseconds.
+--
+-- KEYS: one for each quota, all of one slot.
+-- ARGV: what the request costs; of each quota its measure; in tests the time.
+--
+-- Answers the number of the quota that takes longest, counted from 1, or 0 where the request is
+-- admitted; how long it takes; and of each quota how many requests remain, and how long until there
+-- are more.
+--
+-- A value is the measure that it was counted by, and the window: when the latest request was, the
+-- requests beyond those in marks, whether a mark is a sixtieth of the limit, and the marks.
+
+local MARKS = 60
+local MEASURE, MEASURE_SIZE = '>BI4I8I8I4', 25
+local WINDOW, WINDOW_SIZE = '>I8I4B', 13
+local SLIDING, GCRA = 1, 2
+-- By how much a time may have been rounded up, where a quota of a longer window came before: the
+-- grain of 90 hours.
+local COARSEST = 10000000
+
+local byte, char, rep, sub = string.byte, string.char, string.rep, string.sub
+local ceil, floor, max, min = math.ceil, math.floor, math.max, math.min
+
+local function measure(text)
+    local algorithm, limit, length, tick, group = struct.unpack(MEASURE, text)
+    return {
+        algorithm = algorithm, limit = limit, length = length, tick = tick, group = group,
+        text = text,
+    }
+end
+
+local function new() return {at = 0, filled = 0, coarse = false, marks = ''} end
+
+local function read(value)
+    local at, filled, coarse = struct.unpack(WINDOW, value, MEASURE_SIZE + 1)
+    local marks = sub(value, MEASURE_SIZE + WINDOW_SIZE + 1)
+    return {at = at, filled = filled, coarse = coarse == 1, marks = marks}
+end
+
+local function write(w, by)
+    return by.text .. struct.pack(WINDOW, w.at, w.filled, w.coarse and 1 or 0) .. w.marks
+end
+
+-- What a full bucket holds, as time.
+local function depth(by) return by.tick * by.limit end
+
+-- Sliding: requests in a group.
+local function step(w, by) return w.coarse and by.group or 1 end
+
+local function used(w, by) return #w.marks / 2 * step(w, by) + w.filled end
+
+local function is_empty(w) return w.marks == '' and w.filled == 0 end
+
+-- The low bits of the number of grains: two bytes.
+local function latest(w, by) return floor(w.at / by.tick) % 65536 end
+
+local function latest_mark(w, by)
+    local grains = latest(w, by)
+    return char(floor(grains / 256), grains % 256)
+end
+
+local function mark(w, group) return sub(w.marks, 2 * group + 1, 2 * group + 2) end
+
+-- When the latest request of a group was.
+local function time_of(w, by, group)
+    local high, low = byte(w.marks, 2 * group + 1, 2 * group + 2)
+    return w.at - (latest(w, by) - high * 256 - low) % 65536 * by.tick
+end
+
+-- When the window leaves a group behind; beyond the full ones, the one that is not.
+local function left_at(w, by, group)
+    if group < #w.marks / 2 then return time_of(w, by, group) + by.length end
+    if is_empty(w) then return 0 end
+    return w.at + by.length
+end
+
+local function forget(w, oldest) w.marks = sub(w.marks, 2 * oldest + 1) end
+
+-- Puts full groups of single requests together; those that make no full group are as of now.
+local function coarsen(w, by)
+    local groups, marks = floor(MARKS / by.group), {}
+    for group = 1, groups do marks[group] = mark(w, group * by.group - 1) end
+    w.marks = table.concat(marks)
+    w.filled = w.filled + MARKS - groups * by.group
+    w.coarse = true
+end
+
+-- Takes groups apart, where so few requests are left that each has room for itself.
+local function refine(w, by)
+    local marks = {}
+    for group = 1, #w.marks / 2 do marks[group] = rep(mark(w, group - 1), by.group) end
+    w.marks = table.concat(marks) .. rep(latest_mark(w, by), w.filled)
+    w.filled, w.coarse = 0, false
+end
+
+-- Sliding: forgets the groups that the window has left behind.
+local function slide(w, by, now)
+    if is_empty(w) then return end
+    if now >= w.at + by.length then
+        w.marks, w.filled = '', 0
+        return
+    end
+    local left, groups = 0, #w.marks / 2
+    while left < groups and time_of(w, by, left) + by.length <= now do left = left + 1 end
+    if left > 0 then
+        forget(w, left)
+        if w.coarse and used(w, by) <= MARKS / 2 then refine(w, by) end
+    end
+end
+
+-- Sliding: notes requests that were admitted at this time, which is not before the latest.
+local function record(w, by, count, at)
+    if is_empty(w) then
+        w.at, w.coarse = at, false
+    else
+        w.at = w.at + ceil(max(at - w.at, 0) / by.tick) * by.tick
+    end
+    w.filled = w.filled + count
+    -- Full groups at once and not one by one: a quota that was lowered may make very many of them.
+    local full = floor(w.filled / step(w, by))
+    local room = MARKS - #w.marks / 2
+    if full > room and not w.coarse and by.group > 1 then
+        w.marks = w.marks .. rep(latest_mark(w, by), room)
+        w.filled = w.filled - room
+        coarsen(w, by)
+        full = floor(w.filled / by.group)
+        room = MARKS - #w.marks / 2
+    end
+    w.filled = w.filled - full * step(w, by)
+    w.marks = w.marks .. rep(latest_mark(w, by), min(full, MARKS))
+    if full > room then forget(w, #w.marks / 2 - MARKS) end
+end
+
+-- How much there is room for, and when that grows.
+local function room(w, by, now)
+    if by.algorithm == SLIDING then
+        slide(w, by, now)
+        local left = by.limit - used(w, by)
+        -- Over the limit is only who had more before it was lowered.
+        local over = floor(max(-left, 0) / step(w, by))
+        return max(left, 0), max(left_at(w, by, over), now)
+    elseif by.algorithm == GCRA then
+        if w.at <= now then return by.limit, now end
+        local left = floor(max(depth(by) - (w.at - now), 0) / by.tick)
+        return left, w.at - (depth(by) - (left + 1) * by.tick)
+    end
+    if now >= w.at + by.length then w.filled = 0 end
+    return max(by.limit - w.filled, 0), w.filled == 0 and now or w.at + by.length
+end
+
+-- When a request of this cost is admitted if no other comes before it.
+local function free_at(w, by, cost, now)
+    if by.algorithm == SLIDING then
+        local over = used(w, by) + cost - by.limit
+        return max(left_at(w, by, floor((over - 1) / step(w, by))), now)
+    elseif by.algorithm == GCRA then
+        return max(max(w.at, now) + cost * by.tick - depth(by), now)
+    end
+    return w.at + by.length
+end
+
+-- Counts a request for which there is room.
+local function take(w, by, cost, now)
+    if by.algorithm == SLIDING then
+        record(w, by, cost, now)
+    elseif by.algorithm == GCRA then
+        w.at = max(w.at, now) + cost * by.tick
+    else
+        if w.filled == 0 then w.at = now end
+        w.filled = w.filled + cost
+    end
+end
+
+-- How many requests it counts.
+local function count(w, by, now)
+    if by.algorithm == SLIDING then return used(w, by) end
+    if by.algorithm == GCRA then return ceil(max(w.at - now, 0) / by.tick) end
+    return w.filled
+end
+
+-- The same requests counted by another quota: of a sliding window each at its time, of the others
+-- all as of now.
+local function carried(w, from, by, now)
+    local carried = new()
+    room(w, from, now)
+    if from.algorithm == SLIDING and by.algorithm == SLIDING then
+        for group = 0, #w.marks / 2 do
+            local is_full = group < #w.marks / 2
+            local requests = is_full and step(w, from) or w.filled
+            local at = is_full and time_of(w, from, group) or w.at
+            if requests > 0 and at + by.length > now then record(carried, by, requests, at) end
+        end
+    else
+        local requests = min(count(w, from, now), by.limit)
+        if requests > 0 then take(carried, by, requests, now) end
+    end
+    return carried
+end
+
+-- What was counted by a clock that has since been set back by more than a window counts as of now.
+local function caught_up(w, by, now)
+    local longest = by.algorithm == GCRA and depth(by) or by.length
+    if w.at <= now + longest + COARSEST then return w end
+    local requests = min(count(w, by, now), by.limit)
+    local caught_up = new()
+    take(caught_up, by, requests, now)
+    return caught_up
+end
+
+local cost, now = tonumber(ARGV[1]), tonumber(ARGV[#KEYS + 2])
+local is_test = now ~= nil
+if not is_test then
+    local time = redis.call('TIME')
+    now = time[1] * 1000000 + time[2]
+end
+
+local windows, measures, is_changed = {}, {}, {}
+local longest, longest_at = 0, now
+local values = redis.call('MGET', unpack(KEYS))
+for i = 1, #KEYS do
+    local by, value = measure(ARGV[i + 1]), values[i]
+    local w
+    if not value then
+        w = new()
+    elseif sub(value, 1, MEASURE_SIZE) == by.text then
+        w = caught_up(read(value), by, now)
+    else
+        local from = measure(sub(value, 1, MEASURE_SIZE))
+        w = carried(caught_up(read(value), from, now), from, by, now)
+        -- Kept also where the request is refused: what counts as of now must not move on with it.
+        is_changed[i] = true
+    end
+    windows[i], measures[i] = w, by
+    local wanted = min(cost, by.limit)
+    if room(w, by, now) < wanted then
+        local at = free_at(w, by, wanted, now)
+        if longest == 0 or at > longest_at then longest, longest_at = i, at end
+    end
+end
+
+local answer = {longest, longest_at - now}
+for i = 1, #KEYS do
+    local w, by = windows[i], measures[i]
+    if longest == 0 then take(w, by, min(cost, by.limit), now) end
+    if longest == 0 or is_changed[i] then
+        local idle_at = by.algorithm == GCRA and w.at or w.at + by.length
+        -- Never too early. The time that a test gives is not that of the server.
+        local lasts = is_test and 600000 or ceil(max(idle_at - now, 0) / 1000) + 1000
+        redis.call('SET', KEYS[i], write(w, by), 'PX', lasts)
+    end
+    local remaining, grows_at = room(w, by, now)
+    answer[2 * i + 1], answer[2 * i + 2] = remaining, grows_at - now
+end
+return answer
