@@ -1,5 +1,5 @@
-//! The suites that a [`KeyStore`](crate::KeyStore) or a [`LicenseLedger`](crate::LicenseLedger) of
-//! your own must pass.
+//! The suites that a [`KeyStore`](crate::KeyStore), a [`LicenseLedger`](crate::LicenseLedger) or a
+//! [`RateLimiter`](crate::RateLimiter) of your own must pass.
 //!
 //! One line runs a whole suite: it makes a test of each case, so that a failure carries the name of
 //! what is broken and its message the sentence of the contract. Cases that are added here later run
@@ -24,8 +24,10 @@
 //! ```
 //!
 //! Ledgers are tested in the same way by
-//! [`license_ledger_conformance`](crate::license_ledger_conformance). Each case is also a plain
-//! function, in [`key_store`] or [`license_ledger`], for those with a test harness of their own:
+//! [`license_ledger_conformance`](crate::license_ledger_conformance), limiters by
+//! [`rate_limiter_conformance`](crate::rate_limiter_conformance). Each case is also a plain function,
+//! in [`key_store`], [`license_ledger`] or [`rate_limiter`], for those with a test harness of their
+//! own:
 //!
 //! ```
 //! # tokio::runtime::Builder::new_multi_thread().build()?.block_on(async {
@@ -40,7 +42,8 @@
 //!
 //! A backend that outlives its process must show on its own that what it answered is still there
 //! after a restart, that a connection lost in the middle of a change leaves all or nothing of it,
-//! and that changes made by other processes reach its [`Changes`](crate::Changes) in time.
+//! and that changes made by other processes reach its [`Changes`](crate::Changes) in time. A limiter
+//! must show on its own what it counts while time passes, and what it does when it cannot count.
 
 use std::sync::{
     Arc,
@@ -52,6 +55,7 @@ use tokio::{sync::Barrier, task::JoinSet};
 pub mod key_store;
 pub mod license_ledger;
 pub mod newest_first_ledger;
+pub mod rate_limiter;
 pub mod read_only_key_store;
 
 /// Runs every case for a [`KeyStore`](crate::KeyStore), each as a test of its own on a fresh store.
@@ -245,6 +249,55 @@ macro_rules! license_ledger_conformance {
     };
 }
 
+/// Runs every case for a [`RateLimiter`](crate::RateLimiter), each as a test of its own on a fresh
+/// limiter.
+///
+/// The argument is a function that takes the [tiers](rate_limiter::tiers) of the suite and whose
+/// future answers a limiter that has these and has counted nothing yet.
+///
+/// ```
+/// # use tower_api_key::{MemoryRateLimiter, RateLimiter, Tiers};
+/// async fn fresh_limiter(tiers: Tiers) -> impl RateLimiter {
+///     MemoryRateLimiter::new(tiers)
+/// }
+///
+/// tower_api_key::rate_limiter_conformance!(fresh_limiter);
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! rate_limiter_conformance {
+    (@each $fresh:expr, $($case:ident)*) => { $(
+        #[::tokio::test(flavor = "multi_thread", worker_threads = 4)]
+        async fn $case() {
+            let limiter = ($fresh)($crate::conformance::rate_limiter::tiers()).await;
+            $crate::conformance::rate_limiter::$case(limiter).await;
+        }
+    )* };
+    ($fresh:expr) => {
+        $crate::rate_limiter_conformance! { @each $fresh,
+            fresh_burst_is_exactly_the_quota
+            burst_of_many_callers_is_exactly_the_quota
+            request_is_counted_by_all_quotas_or_none
+            racing_requests_are_counted_by_all_quotas_or_none
+            request_counts_for_what_it_costs
+            answer_that_nobody_awaits_counts_nothing
+
+            keys_are_counted_apart
+            key_is_counted_by_itself_wherever_it_comes_from
+            keys_of_an_owner_are_counted_together
+            networks_are_counted_together
+            unknown_tier_counts_as_the_default_one
+            tier_without_limit_admits_everything
+            place_changes_nothing
+
+            grant_tells_every_quota
+            grant_tells_when_more_remains
+            refusal_tells_what_is_used_up_and_for_how_long
+            refusal_names_the_quota_that_takes_longest
+        }
+    };
+}
+
 /// How many call at once in a race.
 const CALLERS: u32 = 16;
 
@@ -356,6 +409,9 @@ mod tests {
             include_str!("conformance/license_ledger/rules.rs"),
             include_str!("conformance/license_ledger/statuses.rs"),
             include_str!("conformance/newest_first_ledger.rs"),
+            include_str!("conformance/rate_limiter/answers.rs"),
+            include_str!("conformance/rate_limiter/bursts.rs"),
+            include_str!("conformance/rate_limiter/callers.rs"),
         ] {
             for line in source.lines() {
                 if let Some(case) = line.strip_prefix("pub async fn ") {
@@ -368,6 +424,6 @@ mod tests {
                 }
             }
         }
-        assert!(cases >= 38, "{cases} cases were seen");
+        assert!(cases >= 55, "{cases} cases were seen");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tower_api_key::{Eviction, ManualClock, MemoryKeyStore, MemoryLedger};
+use tower_api_key::{Eviction, ManualClock, MemoryKeyStore, MemoryLedger, MemoryRateLimiter};
 
 mod key_store {
     use super::*;
@@ -24,6 +24,12 @@ mod newest_first_ledger {
             .await
             .with_eviction(Eviction::NewestFirst)
     });
+}
+
+mod rate_limiter {
+    use super::*;
+
+    tower_api_key::rate_limiter_conformance!(|tiers| async { MemoryRateLimiter::new(tiers) });
 }
 
 async fn fresh_ledger(clock: Arc<ManualClock>) -> MemoryLedger {

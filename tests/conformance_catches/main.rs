@@ -1,6 +1,7 @@
 //! The suites can fail: backends with one fault each are caught, by the case that is about it.
 
 mod broken_ledgers;
+mod broken_limiters;
 mod broken_stores;
 mod racy_ledger;
 
