@@ -17,7 +17,7 @@
 //!    same arithmetic as [`MemoryRateLimiter`] and on the server's clock. All processes with one
 //!    server and one [prefix](ConnectRedis::with_prefix) share their quotas exactly.
 //! 2. All requests of a process go over one connection, many at a time.
-//! 3. A caller's use of a quota is one value of up to 160 bytes, which the server forgets when it
+//! 3. A caller's use of a quota is one value of up to 170 bytes, which the server forgets when it
 //!    counts nothing any more. It says what it was counted by, so that other [tiers] go on with it.
 //!    Names of keys hold a digest of whom they are about, and no text of his.
 //! 4. While the server is away each process counts for itself by a part of each quota, or refuses

@@ -46,14 +46,14 @@ pub(crate) struct Measure {
     algorithm: Algorithm,
     limit: u32,
     /// Microseconds.
-    window: u64,
+    pub(crate) window: u64,
     /// Sliding: microseconds of a grain. GCRA: of the time that one request takes.
-    tick: u64,
+    pub(crate) tick: u64,
     /// Requests in a coarse group.
-    group: u32,
+    pub(crate) group: u32,
     /// Sliding: what time is counted in, so that a grain has no more than 2^24 of it: one microsecond
     /// for windows up to six days.
-    unit: u64,
+    pub(crate) unit: u32,
 }
 
 /// How much a window has room for.
@@ -103,7 +103,7 @@ impl Measure {
             window,
             tick,
             unit: match quota.algorithm() {
-                Algorithm::SlidingWindow => whole_part(tick.div_ceil(UNITS)),
+                Algorithm::SlidingWindow => whole_part(tick.div_ceil(UNITS)) as u32,
                 _ => 1,
             },
             // With the group that is not full yet there are sixty of them: enough for the limit.
@@ -120,7 +120,7 @@ impl Measure {
     fn whole(&self, now: u64) -> u64 {
         match self.unit {
             1 => now,
-            unit => now - now % unit,
+            unit => now - now % u64::from(unit),
         }
     }
 
@@ -278,7 +278,7 @@ impl Window {
             // By less than a window and a grain, or the window would have left it behind.
             self.at += at.saturating_sub(self.at).div_ceil(by.tick) * by.tick;
         }
-        let early = ((self.at - at) / by.unit).to_le_bytes();
+        let early = ((self.at - at) / u64::from(by.unit)).to_le_bytes();
         self.early = [early[0], early[1], early[2]];
         self.filled += count;
         // All full groups at once: a quota that was lowered may make very many of them.
@@ -379,7 +379,7 @@ impl Window {
     /// When the latest request of all was.
     fn latest(&self, by: &Measure) -> u64 {
         let [low, middle, high] = self.early;
-        self.at - u64::from(u32::from_le_bytes([low, middle, high, 0])) * by.unit
+        self.at - u64::from(u32::from_le_bytes([low, middle, high, 0])) * u64::from(by.unit)
     }
 
     /// When the latest request of a group was: not after the latest of all.

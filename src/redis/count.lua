@@ -8,12 +8,13 @@
 -- admitted; how long it takes; and of each quota how many requests remain, and how long until there
 -- are more.
 --
--- A value is the measure that it was counted by, and the window: when the latest request was, the
--- requests beyond those in marks, whether a mark is a sixtieth of the limit, and the marks.
+-- A value is the measure that it was counted by, and the window: when the latest request was, rounded
+-- up to the grain of the marks and as it was, the requests beyond those in marks, whether a mark is a
+-- sixtieth of the limit, and the marks.
 
-local MARKS = 60
-local MEASURE, MEASURE_SIZE = '>BI4I8I8I4', 25
-local WINDOW, WINDOW_SIZE = '>I8I4B', 13
+local MARKS = 59
+local MEASURE, MEASURE_SIZE = '>BI4I8I8I4I4', 29
+local WINDOW, WINDOW_SIZE = '>I8I8I4B', 21
 local SLIDING, GCRA = 1, 2
 -- By how much a time may have been rounded up, where a quota of a longer window came before: the
 -- grain of 90 hours.
@@ -23,24 +24,27 @@ local byte, char, rep, sub = string.byte, string.char, string.rep, string.sub
 local ceil, floor, max, min = math.ceil, math.floor, math.max, math.min
 
 local function measure(text)
-    local algorithm, limit, length, tick, group = struct.unpack(MEASURE, text)
+    local algorithm, limit, length, tick, group, unit = struct.unpack(MEASURE, text)
     return {
         algorithm = algorithm, limit = limit, length = length, tick = tick, group = group,
-        text = text,
+        unit = unit, text = text,
     }
 end
 
-local function new() return {at = 0, filled = 0, coarse = false, marks = ''} end
+local function new() return {at = 0, last = 0, filled = 0, coarse = false, marks = ''} end
 
 local function read(value)
-    local at, filled, coarse = struct.unpack(WINDOW, value, MEASURE_SIZE + 1)
+    local at, last, filled, coarse = struct.unpack(WINDOW, value, MEASURE_SIZE + 1)
     local marks = sub(value, MEASURE_SIZE + WINDOW_SIZE + 1)
-    return {at = at, filled = filled, coarse = coarse == 1, marks = marks}
+    return {at = at, last = last, filled = filled, coarse = coarse == 1, marks = marks}
 end
 
 local function write(w, by)
-    return by.text .. struct.pack(WINDOW, w.at, w.filled, w.coarse and 1 or 0) .. w.marks
+    return by.text .. struct.pack(WINDOW, w.at, w.last, w.filled, w.coarse and 1 or 0) .. w.marks
 end
+
+-- Sliding: the time in whole units.
+local function whole(by, now) return now - now % by.unit end
 
 -- What a full bucket holds, as time.
 local function depth(by) return by.tick * by.limit end
@@ -62,17 +66,18 @@ end
 
 local function mark(w, group) return sub(w.marks, 2 * group + 1, 2 * group + 2) end
 
--- When the latest request of a group was.
+-- When the latest request of a group was: not after the latest of all.
 local function time_of(w, by, group)
     local high, low = byte(w.marks, 2 * group + 1, 2 * group + 2)
-    return w.at - (latest(w, by) - high * 256 - low) % 65536 * by.tick
+    local age = (latest(w, by) - high * 256 - low) % 65536
+    return age == 0 and w.last or w.at - age * by.tick
 end
 
 -- When the window leaves a group behind; beyond the full ones, the one that is not.
 local function left_at(w, by, group)
     if group < #w.marks / 2 then return time_of(w, by, group) + by.length end
     if is_empty(w) then return 0 end
-    return w.at + by.length
+    return w.last + by.length
 end
 
 local function forget(w, oldest) w.marks = sub(w.marks, 2 * oldest + 1) end
@@ -97,7 +102,7 @@ end
 -- Sliding: forgets the groups that the window has left behind.
 local function slide(w, by, now)
     if is_empty(w) then return end
-    if now >= w.at + by.length then
+    if now >= w.last + by.length then
         w.marks, w.filled = '', 0
         return
     end
@@ -116,6 +121,7 @@ local function record(w, by, count, at)
     else
         w.at = w.at + ceil(max(at - w.at, 0) / by.tick) * by.tick
     end
+    w.last = at
     w.filled = w.filled + count
     -- Full groups at once and not one by one: a quota that was lowered may make very many of them.
     local full = floor(w.filled / step(w, by))
@@ -135,7 +141,7 @@ end
 -- How much there is room for, and when that grows.
 local function room(w, by, now)
     if by.algorithm == SLIDING then
-        slide(w, by, now)
+        slide(w, by, whole(by, now))
         local left = by.limit - used(w, by)
         -- Over the limit is only who had more before it was lowered.
         local over = floor(max(-left, 0) / step(w, by))
@@ -163,7 +169,7 @@ end
 -- Counts a request for which there is room.
 local function take(w, by, cost, now)
     if by.algorithm == SLIDING then
-        record(w, by, cost, now)
+        record(w, by, cost, whole(by, now))
     elseif by.algorithm == GCRA then
         w.at = max(w.at, now) + cost * by.tick
     else
@@ -188,7 +194,7 @@ local function carried(w, from, by, now)
         for group = 0, #w.marks / 2 do
             local is_full = group < #w.marks / 2
             local requests = is_full and step(w, from) or w.filled
-            local at = is_full and time_of(w, from, group) or w.at
+            local at = is_full and time_of(w, from, group) or w.last
             if requests > 0 and at + by.length > now then record(carried, by, requests, at) end
         end
     else

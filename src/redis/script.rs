@@ -10,7 +10,6 @@ use crate::{
     rate_limiter::{
         Algorithm, Allowance, Quota, QuotaUsage, Refusal, Subject, TierError, Tiers, Usage,
         plans::{Counted, Network, Plan, Plans, Who},
-        window::{MARKS, Measure, Window},
     },
 };
 
@@ -26,7 +25,7 @@ pub(super) struct Ready {
 }
 
 /// A quota in the terms of the script.
-type PackedMeasure = [u8; 25];
+type PackedMeasure = [u8; 29];
 
 /// One request on its way to the server.
 pub(super) struct Request {
@@ -177,25 +176,15 @@ fn packed(counted: &Counted) -> PackedMeasure {
         Algorithm::Gcra => 2,
         Algorithm::FixedWindow => 3,
     };
-    let window = quota.window().as_secs() * 1_000_000;
-    let group = quota.limit().div_ceil(MARKS as u32);
-    let fields: [&[u8]; 5] = [
+    let fields: [&[u8]; 6] = [
         &[algorithm],
         &quota.limit().to_be_bytes(),
-        &window.to_be_bytes(),
-        &tick(measure).to_be_bytes(),
-        &group.to_be_bytes(),
+        &measure.window.to_be_bytes(),
+        &measure.tick.to_be_bytes(),
+        &measure.group.to_be_bytes(),
+        &measure.unit.to_be_bytes(),
     ];
-    fields.concat().try_into().expect("25 bytes in all")
-}
-
-/// By what the arithmetic moves its time when it moves it at all.
-fn tick(measure: &Measure) -> u64 {
-    let mut window = Window::new(0);
-    window.take(1, measure, 0);
-    let first = window.idle_at(measure);
-    window.take(1, measure, 1);
-    window.idle_at(measure) - first
+    fields.concat().try_into().expect("29 bytes in all")
 }
 
 fn not_an_answer() -> RedisError {
