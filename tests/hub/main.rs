@@ -53,6 +53,9 @@ fn example(name: &str, arguments: &[&str]) -> Command {
     if cfg!(feature = "postgres") {
         command.arg("--features=postgres");
     }
+    if cfg!(feature = "redis") {
+        command.arg("--features=redis");
+    }
     command.arg("--").args(arguments);
     command.env_remove("HUB_ADMIN_KEY").stdout(Stdio::piped());
     command

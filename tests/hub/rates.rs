@@ -110,3 +110,56 @@ fn a_redis_that_is_none_is_told() {
         assert!(text.contains("--redis needs the feature `redis`"), "{text}");
     }
 }
+
+#[cfg(all(feature = "redis", feature = "sqlite"))]
+#[path = "../support/redis.rs"]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
+mod server;
+
+/// Two hubs with their keys in one file, that count in one Redis.
+#[cfg(all(feature = "redis", feature = "sqlite"))]
+fn two_hubs(server: &server::Server) -> (Hub, Hub) {
+    let database = fresh();
+    let hub = || {
+        let listen = "--listen=127.0.0.1:0";
+        let arguments = [listen, "--database", &database, "--redis", &server.address];
+        Hub::run(&mut command(&arguments))
+    };
+    (hub(), hub())
+}
+
+#[cfg(all(feature = "redis", feature = "sqlite"))]
+#[test]
+fn two_hubs_on_one_redis_share_each_quota_exactly() {
+    let server = server::Server::start();
+    let (first, second) = two_hubs(&server);
+    let hubs = [&first, &second];
+    uses_up(&hubs, &[], "anonymous", 100);
+    uses_up(&hubs, &[&bearer(first.key("Realms"))], "standard", 1_000);
+    let premium = bearer(first.key("Premium"));
+    for (hub, remaining) in [(&first, 4_999), (&second, 4_998)] {
+        let said = said(&hub.get(REALMS, &[&premium]));
+        assert_eq!((said.limit, said.remaining), (5_000, remaining));
+    }
+}
+
+#[cfg(all(feature = "redis", feature = "sqlite"))]
+#[test]
+fn hubs_go_on_without_redis_and_back_to_it() {
+    let server = server::Server::start();
+    let (first, second) = two_hubs(&server);
+    let key = bearer(first.key("Realms"));
+    let limit = |hub: &Hub| said(&hub.get(REALMS, &[&key])).limit;
+    assert_eq!((limit(&first), limit(&second)), (1_000, 1_000));
+    server.kill();
+    // Each by its share.
+    assert_eq!((limit(&first), limit(&second)), (250, 250));
+    server.start_again();
+    for hub in [&first, &second] {
+        let started = Instant::now();
+        while limit(hub) != 1_000 {
+            assert!(started.elapsed() < Duration::from_secs(10), "it is back");
+            std::thread::yield_now();
+        }
+    }
+}
