@@ -263,7 +263,7 @@ fn unknown_keys(count: usize) -> Vec<KeyText> {
 
 #[tokio::test]
 async fn flood_of_unknown_keys_asks_for_each_once() {
-    let faulty = Faulty::with(true, None, |builder| builder.without_failure_quota()).await;
+    let faulty = Faulty::with(true, None, ApiKeyLayerBuilder::without_failure_quota).await;
     let unknown = unknown_keys(2_000);
     for _ in 0..2 {
         for key in &unknown {

@@ -18,7 +18,8 @@ use crate::{
     clock::{Now, Timestamp},
     key_store::Tier,
     rate_limiter::{
-        Algorithm, Allowance, Check, CountBy, Quota, RateLimiter, Refusal, Subject, Tiers, Usage,
+        Algorithm, Allowance, Check, CountBy, Quota, QuotaUsage, RateLimiter, Refusal, Subject,
+        Tiers, Usage,
     },
 };
 
@@ -111,5 +112,5 @@ async fn refuse(limiter: &impl RateLimiter, caller: Subject<'_>, rule: &str) -> 
 
 /// How many requests remain, quota by quota.
 fn remaining(usage: &Usage) -> Vec<u32> {
-    usage.quotas().map(|quota| quota.remaining()).collect()
+    usage.quotas().map(QuotaUsage::remaining).collect()
 }
