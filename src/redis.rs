@@ -103,7 +103,8 @@ impl RedisRateLimiter {
     }
 
     /// Puts other tiers in force in this process, for the next request on. What was counted goes on:
-    /// by the quota of the same name in the same tier.
+    /// by the quota of the same name in the same tier. Where a limit is lowered, what exceeds it is
+    /// forgotten.
     ///
     /// # Errors
     ///

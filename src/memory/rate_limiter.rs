@@ -113,7 +113,7 @@ impl MemoryRateLimiter {
     }
 
     /// Puts other tiers in force, for the next request on. What was counted goes on: by the quota of
-    /// the same name in the same tier.
+    /// the same name in the same tier. Where a limit is lowered, what exceeds it is forgotten.
     ///
     /// # Errors
     ///

@@ -73,6 +73,9 @@ pub enum TierError {
     /// No such tier.
     #[error("there is no tier {0}")]
     Unknown(Tier),
+    /// More tiers with quotas than a limiter can hold.
+    #[error("there are more than {MOST_TIERS} tiers")]
+    TooManyTiers,
     /// A limiter numbers the quotas that it has ever counted by.
     #[error("this limiter has counted by too many different quotas: make a new one")]
     TooManyChanges,
@@ -90,7 +93,8 @@ impl Tiers {
     ///
     /// # Errors
     ///
-    /// [`TierError`] where there is no quota, more than four, or two of one name.
+    /// [`TierError`] where there is no quota, more than four, or two of one name, or where it is the
+    /// 10,001st tier.
     pub fn with_tier(
         mut self,
         tier: Tier,
@@ -108,6 +112,9 @@ impl Tiers {
                 let quota = quota.name().to_owned();
                 return Err(TierError::Repeated { tier, quota });
             }
+        }
+        if self.tiers.len() >= MOST_TIERS && !self.tiers.contains_key(&tier) {
+            return Err(TierError::TooManyTiers);
         }
         self.tiers.entry(tier).or_default().quotas = quotas;
         Ok(self)
@@ -234,6 +241,8 @@ impl Default for Tiers {
     }
 }
 
+/// A limiter numbers their quotas in 16 bits.
+const MOST_TIERS: usize = 10_000;
 /// Of one tier.
 pub(crate) const MOST_QUOTAS: usize = 4;
 
@@ -274,6 +283,15 @@ mod tests {
         assert_eq!(
             told(tiers().with_tier(tier("a"), five)),
             "tier a has more than 4 quotas"
+        );
+        let mut many = tiers();
+        for n in 3..10_000 {
+            many = many.with_tier(tier(&format!("t{n}")), [hour]).unwrap();
+        }
+        let many = many.with_tier(tier("premium"), [hour]).unwrap();
+        assert_eq!(
+            told(many.with_tier(tier("one-more"), [hour])),
+            "there are more than 10000 tiers"
         );
         let none = "there is no tier gone";
         let gone = tier("gone");
