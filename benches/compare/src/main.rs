@@ -23,6 +23,7 @@ mod loopback;
 mod memory;
 mod peers;
 mod pieces;
+mod quota;
 #[path = "../../support/mod.rs"]
 mod support;
 mod threads;
@@ -36,12 +37,13 @@ fn main() {
         }
         _ => {}
     }
-    let sections: [(&str, fn()); 8] = [
+    let sections: [(&str, fn()); 9] = [
         ("pieces", pieces_and_peers),
         ("allocations", allocations),
         ("growth", growth),
         ("threads", two_threads),
         ("memory", memory),
+        ("quota", quota::report),
         ("refusals", refusals),
         ("loopback", over_loopback),
         ("cost", cost_of_parts),
