@@ -21,9 +21,9 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_api_key::{
     Actor, Allowance, ApiKeyLayer, ApiKeyLayerBuilder, BackendError, Changes, Check, Environment,
     Holder, HolderState, KeyDigest, KeyFormats, KeyHasher, KeyId, KeyQuery, KeyRecord, KeyStore,
-    LicenseEvent, LicenseId, LicenseLedger, Line, MemoryLedger, Module, Now, Operation, Overview,
-    RateLimiter, RouteModules, Rule, Scope, Seat, Standing, Standings, Subject, Tier, Timestamp,
-    Usage,
+    LicenseEvent, LicenseId, LicenseLedger, Line, MemoryLedger, MemoryRateLimiter, Module, Now,
+    Operation, Overview, Quota, RateLimiter, RouteModules, Rule, Scope, Seat, Standing, Standings,
+    Subject, Tier, Tiers, Timestamp, Usage,
 };
 
 /// The route that is asked for: one module, one scope.
@@ -325,6 +325,14 @@ impl LicenseLedger for Ledger {
     }
 }
 
+/// Counts everybody and refuses nobody: a sliding window that nobody fills.
+pub fn ample() -> MemoryRateLimiter {
+    let standard = Tier::new("standard").expect("a tier");
+    let most = Quota::per_second(1_000_000).expect("a quota");
+    let tiers = Tiers::default().with_tier(standard, [most]);
+    MemoryRateLimiter::new(tiers.expect("tiers"))
+}
+
 /// Admits everybody and counts nothing: what asking a limiter costs, without the limiter.
 pub struct Admitting;
 
@@ -393,6 +401,7 @@ impl World {
             // Shards fill unevenly: with some room none of them evicts.
             .with_cache_capacity(count + count / 8 + 1_024)
             .with_cache_headers(false)
+            .with_rate_limit_headers(false)
             .with_maintenance_task(false);
         let layer = settings(builder).build().expect("a layer");
         Self { keys, layer }

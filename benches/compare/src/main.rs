@@ -7,7 +7,7 @@
 //! Prints one table, each row with the figure to reach and the one reached. Only ratios within one
 //! run count: lanes take turns, figures are medians over the rounds, and "net" is without what the
 //! same inner service takes bare. `ROUNDS` sets the number of rounds, `KEYS` the largest number of
-//! keys for growth.
+//! keys for growth, `FLOOD` how many requests a flood has.
 
 use std::{env, thread};
 
@@ -16,8 +16,9 @@ use tower::Layer;
 use tower_api_key::ApiKeyLayerBuilder;
 
 use lanes::{Times, median, race, ratio, requests};
-use support::{Admitting, PATH, Random, World, call, nothing, request, router};
+use support::{Admitting, PATH, Random, World, ample, call, nothing, request, router};
 
+mod flood;
 mod lanes;
 mod loopback;
 mod memory;
@@ -32,18 +33,22 @@ fn main() {
     let arguments: Vec<_> = env::args().skip(1).collect();
     match &arguments[..] {
         [mode, server] if mode == "serve" => return loopback::serve(server),
-        [mode, count] if mode == "resident" => {
-            return memory::print(count.parse().expect("a count"));
+        [mode, what, count] if mode == "resident" => {
+            return memory::print(what, count.parse().expect("a count"));
+        }
+        [mode, kind, count] if mode == "flood" => {
+            return flood::print(kind, count.parse().expect("a count"));
         }
         _ => {}
     }
-    let sections: [(&str, fn()); 9] = [
+    let sections: [(&str, fn()); 10] = [
         ("pieces", pieces_and_peers),
         ("allocations", allocations),
         ("growth", growth),
         ("threads", two_threads),
         ("memory", memory),
         ("quota", quota::report),
+        ("flood", flood::report),
         ("refusals", refusals),
         ("loopback", over_loopback),
         ("cost", cost_of_parts),
@@ -84,8 +89,13 @@ fn rounds() -> usize {
     env::var("ROUNDS").map_or(301, |rounds| rounds.parse().expect("ROUNDS is a number"))
 }
 
-/// All that a warm request goes through; the limiter admits everybody.
+/// All that a warm request goes through; the limiter counts everybody and refuses nobody.
 fn full(builder: ApiKeyLayerBuilder) -> ApiKeyLayerBuilder {
+    builder.with_rate_limiter(ample())
+}
+
+/// The same, but nothing is counted.
+fn uncounted(builder: ApiKeyLayerBuilder) -> ApiKeyLayerBuilder {
     builder.with_rate_limiter(Admitting)
 }
 
@@ -99,6 +109,7 @@ fn pieces_and_peers() {
     for (keys, most) in [(1_000, 1.25), (100_000, 2.0)] {
         let world = World::warm(keys, full);
         let open = World::warm(keys, |builder| builder);
+        let asked = World::warm(keys, uncounted);
         let mut lanes = pieces::lanes(&world.keys);
         let hand = peers::by_hand(&world.keys);
         let quota = peers::by_hand_with_quota(&world.keys);
@@ -113,6 +124,11 @@ fn pieces_and_peers() {
             "guarded, no quota",
             open.layer.layer(nothing()),
             uniform(&open),
+        ));
+        lanes.push(requests(
+            "guarded, not counted",
+            asked.layer.layer(nothing()),
+            uniform(&asked),
         ));
         lanes.push(requests("known", known, uniform(&world)));
         lanes.push(requests("router", router(), uniform(&world)));
@@ -156,8 +172,10 @@ fn pieces_and_peers() {
         );
         note(
             "1",
-            "the same without a limiter",
-            format!("{:.2}", net("guarded, no quota") / sum),
+            "the same without a limiter; with one that counts nothing",
+            ["guarded, no quota", "guarded, not counted"]
+                .map(|lane| format!("{:.2}", net(lane) / sum))
+                .join(", "),
         );
         peers_rows(&times, keys);
     }
@@ -216,7 +234,11 @@ fn peers_rows(times: &Times, keys: usize) {
 
 fn allocations() {
     let world = World::warm(1_000, full);
-    let marked = World::warm(1_000, |builder| full(builder).with_cache_headers(true));
+    let marked = World::warm(1_000, |builder| {
+        full(builder)
+            .with_cache_headers(true)
+            .with_rate_limit_headers(true)
+    });
     let count = |lane: &str| {
         let make = || {
             request(
@@ -407,14 +429,15 @@ fn two_threads() {
 }
 
 fn memory() {
-    let bytes = memory::in_a_process_of_its_own(1_000_000);
-    row(
-        "9",
-        "resident bytes for each of 1,000,000 cached keys",
-        false,
-        220.0,
-        bytes,
-    );
+    for (mode, figure, most) in [
+        ("keys", "cached keys", 220.0),
+        ("cells", "subjects with a quota in use", 160.0),
+        ("addresses", "addresses with a quota in use", 160.0),
+    ] {
+        let figure = format!("resident bytes for each of 1,000,000 {figure}");
+        let [bytes] = memory::in_a_process_of_its_own(["resident", mode, "1000000"]);
+        row("9", &figure, false, most, bytes);
+    }
 }
 
 fn refusals() {
