@@ -38,6 +38,8 @@ type Row<T> = Box<[OnceLock<Chunk<T>>]>;
 /// Of [`CHUNK`] cells.
 type Chunk<T> = Box<[Cell<T>]>;
 
+/// Key and lock come first, beside what is first of the content.
+#[repr(C)]
 pub(crate) struct Cell<T> {
     /// Changed only under both the lock of the content and that of the growth.
     key: AtomicU64,

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
+    iter,
     sync::Arc,
     time::Duration,
 };
@@ -11,12 +12,13 @@ use arc_swap::ArcSwap;
 
 use crate::{
     clock::Now,
+    key_store::Tier,
     memory::cells::{self, Cells, Judge},
     observe,
     pass::micros,
     rate_limiter::{
-        Allowance, Check, Place, QuotaUsage, RateLimiter, Refusal, Subject, TierError, Tiers,
-        Usage,
+        Allowance, Check, Place, Quota, QuotaName, QuotaUsage, RateLimiter, Refusal, Subject,
+        TierError, Tiers, Usage,
         plans::{Counted, Plan, Plans, Who},
         window::Window,
     },
@@ -55,17 +57,23 @@ struct Shared {
     addresses: Cells<Windows>,
 }
 
-/// One caller's windows, one for each quota of the tier.
+/// One caller's windows, one for each quota of the tier: most tiers have one.
 #[derive(Default)]
+#[repr(C)]
 struct Windows {
-    /// Most tiers have one quota.
+    more: Option<Box<Windows>>,
     first: Window,
-    more: Option<Box<More>>,
 }
 
-/// Apart, so that what is there is a single word.
-struct More {
-    windows: Vec<Window>,
+/// What came of a request.
+enum Outcome {
+    Admitted,
+    /// The quota of this name has no room for it.
+    Refused {
+        tier: Tier,
+        quota: QuotaName,
+        retry_after: Duration,
+    },
 }
 
 /// A time, with what is known of the quotas.
@@ -139,34 +147,57 @@ impl MemoryRateLimiter {
 
     /// Counts a request, or says why not.
     pub(crate) fn count(&self, caller: &Subject<'_>, now: Now) -> Allowance {
-        self.shared
-            .by_latest(|plans| self.shared.count(plans, caller, now))
+        self.shared.ask(caller, now, Shared::count)
     }
 
     /// What [`count`](Self::count) would say, but counts nothing.
     pub(crate) fn look(&self, caller: &Subject<'_>, now: Now) -> Allowance {
-        self.shared
-            .by_latest(|plans| self.shared.look(plans, caller, now))
+        self.shared.ask(caller, now, Shared::look)
     }
 }
 
 impl Shared {
-    /// What `act` finds by the tiers in force; nothing where it meets what was counted by later ones.
-    fn by_latest<R>(&self, act: impl Fn(&Plans) -> Option<R>) -> R {
-        loop {
-            if let Some(found) = act(&self.plans.load()) {
-                return found;
+    /// Asks by the tiers in force; once more where that meets what was counted by later ones.
+    #[inline]
+    fn ask(
+        &self,
+        caller: &Subject<'_>,
+        now: Now,
+        ask: impl Fn(&Self, &Plans, &Subject<'_>, Now, &mut Usage) -> Option<Outcome>,
+    ) -> Allowance {
+        // Filled in where it lies: it is too large to be handed on and on.
+        let mut usage = Usage::NONE;
+        let outcome = loop {
+            if let Some(outcome) = ask(self, &self.plans.load(), caller, now, &mut usage) {
+                break outcome;
+            }
+        };
+        match outcome {
+            Outcome::Admitted => Allowance::Admitted(usage),
+            Outcome::Refused {
+                tier,
+                quota,
+                retry_after,
+            } => {
+                let refusal = Refusal::new(tier, quota.as_str(), retry_after);
+                Allowance::Refused(refusal.with_usage(usage))
             }
         }
     }
 
-    fn count(&self, plans: &Plans, caller: &Subject<'_>, now: Now) -> Option<Allowance> {
+    fn count(
+        &self,
+        plans: &Plans,
+        caller: &Subject<'_>,
+        now: Now,
+        usage: &mut Usage,
+    ) -> Option<Outcome> {
         let (plan, is_known) = plans.plan(caller);
         if plan.quotas.is_empty() || caller.cost == 0 {
-            return Some(Allowance::Admitted(Usage::NONE));
+            return Some(Outcome::Admitted);
         }
         let moment = Moment::new(plans, now);
-        let count = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, true);
+        let mut count = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, true, usage);
         let who = plan.who(caller);
         let noted = caller.place.map_or(0, Place::noted);
         // Where a caller is counted by address, his place is another one each time: what is noted
@@ -174,13 +205,13 @@ impl Shared {
         if noted != 0 && !matches!(who, Who::Network(_)) {
             let place = noted_place(noted);
             let is_right = |key| noted == word(place, key, plans.version);
-            if let Some(allowance) = self.callers.at(place, is_right, count) {
-                return allowance;
+            if let Some(outcome) = self.callers.at(place, is_right, &mut count) {
+                return outcome;
             }
         }
         let key = self.key(who, plan);
-        let (place, allowance) = self.cells(who).of(key, &moment, count);
-        let allowance = allowance?;
+        let (place, outcome) = self.cells(who).of(key, &moment, count);
+        let outcome = outcome?;
         let word = match who {
             Who::Network(_) => word(0, 0, plans.version),
             _ => word(place, key, plans.version),
@@ -191,15 +222,21 @@ impl Shared {
             }
             caller.place.inspect(|place| place.note(word));
         }
-        Some(allowance)
+        Some(outcome)
     }
 
-    fn look(&self, plans: &Plans, caller: &Subject<'_>, now: Now) -> Option<Allowance> {
+    fn look(
+        &self,
+        plans: &Plans,
+        caller: &Subject<'_>,
+        now: Now,
+        usage: &mut Usage,
+    ) -> Option<Outcome> {
         let (plan, _) = plans.plan(caller);
         let (who, moment) = (plan.who(caller), Moment::new(plans, now));
-        let look = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, false);
+        let look = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, false, usage);
         let known = self.cells(who).known(self.key(who, plan), look);
-        known.unwrap_or(Some(Allowance::Admitted(Usage::NONE)))
+        known.unwrap_or(Some(Outcome::Admitted))
     }
 
     fn key(&self, who: Who<'_>, plan: &Plan) -> u64 {
@@ -237,7 +274,8 @@ impl Windows {
         moment: Moment<'_>,
         cost: u32,
         counts: bool,
-    ) -> Option<Allowance> {
+        usage: &mut Usage,
+    ) -> Option<Outcome> {
         if !self.is_counted_by(plan) {
             if moment.counted(self).any(|(_, by)| by.is_none()) {
                 return None;
@@ -245,33 +283,29 @@ impl Windows {
             self.recount(plan, moment);
         }
         let now = moment.at;
-        let mut longest: Option<(u64, &Counted)> = None;
-        for (window, counted) in self.iter_mut().zip(&plan.quotas) {
-            let (by, cost) = (&counted.measure, counted.measure.cost(cost));
-            if window.room(by, now).remaining < cost {
-                let free_at = window.free_at(cost, by, now);
-                if longest.is_none_or(|(longest, _)| free_at > longest) {
-                    longest = Some((free_at, counted));
-                }
+        let mut full: Option<(&Quota, u64)> = None;
+        for (window, Counted { quota, measure, .. }) in self.iter_mut().zip(&plan.quotas) {
+            window.advance(measure, now);
+            let free_at = window.free_at(measure.cost(cost), measure, now);
+            if free_at > full.map_or(now, |(_, longest)| longest) {
+                full = Some((quota, free_at));
             }
         }
-        let mut usage = Usage::NONE;
-        for (window, counted) in self.iter_mut().zip(&plan.quotas) {
-            let by = &counted.measure;
-            if counts && longest.is_none() {
-                window.take(by.cost(cost), by, now);
+        for (window, Counted { quota, measure, .. }) in self.iter_mut().zip(&plan.quotas) {
+            if counts && full.is_none() {
+                window.take(measure.cost(cost), measure, now);
             }
-            let room = window.room(by, now);
+            let room = window.room(measure, now);
             let reset = Duration::from_micros(room.grows_at - now);
-            usage = usage.and(QuotaUsage::new(counted.quota, room.remaining, reset));
+            usage.push(QuotaUsage::new(*quota, room.remaining, reset));
         }
-        Some(match longest {
-            None => Allowance::Admitted(usage),
-            Some((free_at, counted)) => {
-                let retry_after = Duration::from_micros(free_at - now);
-                let refusal = Refusal::new(plan.tier.clone(), counted.quota.name(), retry_after);
-                Allowance::Refused(refusal.with_usage(usage))
-            }
+        Some(match full {
+            None => Outcome::Admitted,
+            Some((quota, free_at)) => Outcome::Refused {
+                tier: plan.tier.clone(),
+                quota: quota.short_name(),
+                retry_after: Duration::from_micros(free_at - now),
+            },
         })
     }
 
@@ -296,19 +330,24 @@ impl Windows {
             }
         });
         let first = windows.next().unwrap_or_default();
-        let windows: Vec<_> = windows.collect();
-        let more = (!windows.is_empty()).then(|| Box::new(More { windows }));
-        *self = Self { first, more };
+        let others: Vec<_> = windows.collect();
+        let linked = |more, first| Some(Box::new(Self { more, first }));
+        let more = others.into_iter().rev().fold(None, linked);
+        *self = Self { more, first };
     }
 
     fn iter(&self) -> impl Iterator<Item = &Window> {
-        let more = self.more.iter().flat_map(|more| &more.windows);
-        std::iter::once(&self.first).chain(more)
+        iter::successors(Some(self), |windows| windows.more.as_deref())
+            .map(|windows| &windows.first)
     }
 
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut Window> {
-        let more = self.more.iter_mut().flat_map(|more| &mut more.windows);
-        std::iter::once(&mut self.first).chain(more)
+        let mut next = Some(self);
+        iter::from_fn(move || {
+            let Self { more, first } = next.take()?;
+            next = more.as_deref_mut();
+            Some(first)
+        })
     }
 }
 
@@ -370,8 +409,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::{Clock, ManualClock},
-        key_store::Tier,
-        rate_limiter::{CountBy, Quota},
+        rate_limiter::CountBy,
     };
 
     fn admitted(limiter: &MemoryRateLimiter, caller: Subject<'_>, now: Now) -> bool {

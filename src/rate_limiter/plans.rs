@@ -1,6 +1,6 @@
 //! The tiers of a limiter in use, ready for the arithmetic.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{cmp::Ordering, net::IpAddr};
 
 use crate::{
     key_store::Tier,
@@ -14,8 +14,8 @@ use crate::{
 /// one goes on under the one of the same name.
 #[derive(Debug, Default)]
 pub(crate) struct Plans {
+    /// In the order of [`by_length`].
     plans: Vec<Plan>,
-    by_tier: HashMap<Tier, usize>,
     default: usize,
     anonymous: usize,
     /// Grows with each change.
@@ -68,7 +68,9 @@ impl Plans {
             version: self.version.wrapping_add(1),
             ..Self::default()
         };
-        for (tier, quotas) in tiers.iter() {
+        let mut sorted: Vec<_> = tiers.iter().collect();
+        sorted.sort_by(|(one, _), (other, _)| by_length(one, other));
+        for (tier, quotas) in sorted {
             let counted = quotas.quotas.iter().map(|quota| next.number(*quota));
             let counted = counted.collect::<Result<_, _>>()?;
             if tier == tiers.default_tier() {
@@ -77,7 +79,6 @@ impl Plans {
             if tier == tiers.anonymous_tier() {
                 next.anonymous = next.plans.len();
             }
-            next.by_tier.insert(tier.clone(), next.plans.len());
             next.plans.push(Plan {
                 tier: tier.clone(),
                 count_by: quotas.count_by,
@@ -112,13 +113,18 @@ impl Plans {
         let named = match (caller.principal, caller.tier) {
             (None, _) => return (&self.plans[self.anonymous], true),
             (Some(_), None) => return (&self.plans[self.default], true),
-            (Some(_), Some(tier)) => self.by_tier.get(tier),
+            (Some(_), Some(tier)) => self
+                .plans
+                .binary_search_by(|plan| by_length(&plan.tier, tier)),
         };
-        (
-            &self.plans[*named.unwrap_or(&self.default)],
-            named.is_some(),
-        )
+        (&self.plans[named.unwrap_or(self.default)], named.is_ok())
     }
+}
+
+/// Short names first: of few tiers that tells most apart without a look at the names.
+fn by_length(one: &Tier, other: &Tier) -> Ordering {
+    let (one, other) = (one.as_str(), other.as_str());
+    (one.len(), one).cmp(&(other.len(), other))
 }
 
 impl Plan {

@@ -43,10 +43,15 @@ impl Usage {
     /// One more quota. A fifth one is not kept.
     #[must_use]
     pub fn and(mut self, usage: QuotaUsage) -> Self {
+        self.push(usage);
+        self
+    }
+
+    /// The same where it lies: it is too large to be handed on and on.
+    pub(crate) fn push(&mut self, usage: QuotaUsage) {
         if let Some(place) = self.quotas.iter_mut().find(|place| place.is_none()) {
             *place = Some(usage);
         }
-        self
     }
 }
 

@@ -17,19 +17,21 @@ use crate::rate_limiter::quota::{Algorithm, Quota};
 
 /// What is counted of one caller by one quota.
 ///
-/// 136 bytes, whatever the limit: millions of these are meant to fit.
+/// 136 bytes, whatever the limit: millions of these are meant to fit. What every request reads comes
+/// first, so that most marks lie in memory that need not be fetched for it.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub(crate) struct Window {
     /// Sliding: when the latest request was, rounded up to the grain of the marks. Fixed: when the
     /// window began. GCRA: when the bucket is full again.
     at: u64,
-    /// Sliding: by how many units of time the latest request was earlier than that.
-    early: [u8; 3],
     /// Requests beyond those in marks. Sliding: the group that is not full yet, whose time is `at`.
     filled: u32,
+    /// Sliding: by how many units of time the latest request was earlier than `at`.
+    early: [u8; 3],
+    groups: Groups,
     /// Which of the limiter's quotas this is counted by.
     pub(crate) quota: u16,
-    groups: Groups,
     /// When the latest request of each group was, the oldest group first: the low bits of the number
     /// of grains.
     marks: [u16; MARKS],
@@ -146,11 +148,19 @@ impl Window {
         }
     }
 
-    /// Forgets what the window has left behind, and says what it has room for.
-    pub(crate) fn room(&mut self, by: &Measure, now: u64) -> Room {
+    /// Forgets what the window has left behind: comes before all else that is asked of it now.
+    pub(crate) fn advance(&mut self, by: &Measure, now: u64) {
+        match by.algorithm {
+            Algorithm::SlidingWindow => self.slide(by, by.whole(now)),
+            Algorithm::FixedWindow if now >= self.at + by.window => self.filled = 0,
+            Algorithm::FixedWindow | Algorithm::Gcra => {}
+        }
+    }
+
+    /// What it has room for.
+    pub(crate) fn room(&self, by: &Measure, now: u64) -> Room {
         match by.algorithm {
             Algorithm::SlidingWindow => {
-                self.slide(by, by.whole(now));
                 let (limit, used) = (u64::from(by.limit), self.used(by));
                 // Over the limit is only who had more before it was lowered.
                 let over = used.saturating_sub(limit) / u64::from(self.step(by));
@@ -160,9 +170,6 @@ impl Window {
                 }
             }
             Algorithm::FixedWindow => {
-                if now >= self.at + by.window {
-                    self.filled = 0;
-                }
                 let remaining = by.limit.saturating_sub(self.filled);
                 let grows_at = if self.filled == 0 {
                     now
@@ -249,7 +256,7 @@ impl Window {
     /// others all as of now.
     pub(crate) fn carried(&mut self, from: &Measure, by: &Measure, quota: u16, now: u64) -> Self {
         let mut carried = Self::new(quota);
-        self.room(from, now);
+        self.advance(from, now);
         match (from.algorithm, by.algorithm) {
             (Algorithm::SlidingWindow, Algorithm::SlidingWindow) => {
                 let groups = (0..self.groups.len())

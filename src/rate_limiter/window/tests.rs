@@ -22,6 +22,12 @@ impl ExactLog {
     }
 }
 
+/// As a limiter asks.
+fn room(window: &mut Window, by: &Measure, now: u64) -> Room {
+    window.advance(by, now);
+    window.room(by, now)
+}
+
 /// Sends requests of these costs, each so many microseconds after the one before.
 fn drive(
     measure: &Measure,
@@ -36,7 +42,9 @@ fn drive(
     for (wait, cost) in requests {
         now += wait;
         let cost = measure.cost(cost);
-        let admitted = window.room(measure, now).remaining >= cost;
+        let has_room = room(&mut window, measure, now).remaining >= cost;
+        let admitted = window.free_at(cost, measure, now) <= now;
+        assert_eq!(admitted, has_room, "{window:?} at {now}");
         if admitted {
             window.take(cost, measure, now);
             log.admitted.push((now, cost));
@@ -115,7 +123,7 @@ proptest! {
         drive(&measure, requests, |log, window, now, _, _| {
             ever_more |= log.within(2 * measure.window, now) > MARKS as u64;
             if !ever_more {
-                let used = u64::from(quota.limit() - window.room(&measure, now).remaining);
+                let used = u64::from(quota.limit() - room(window, &measure, now).remaining);
                 assert!(used >= log.within(measure.window, now));
                 assert!(used <= log.within(measure.window + measure.tick, now));
             }
@@ -135,7 +143,7 @@ proptest! {
                 if algorithm != Algorithm::Gcra {
                     assert!(free_at <= now + measure.window, "it is at most a window away");
                 }
-                let room_at = |at| window.clone().room(&measure, at).remaining;
+                let room_at = |at| room(&mut window.clone(), &measure, at).remaining;
                 assert!(room_at(free_at) >= cost);
                 assert!(room_at(free_at - 1) < cost);
                 // So is who counts in whole seconds, as the headers do.
@@ -153,11 +161,11 @@ proptest! {
     ) {
         let measure = Measure::new(&quota.with_algorithm(algorithm));
         drive(&measure, requests, |_, window, now, _, _| {
-            let Room { remaining, grows_at } = window.room(&measure, now);
+            let Room { remaining, grows_at } = room(window, &measure, now);
             if remaining == quota.limit() {
                 assert_eq!(grows_at, now);
             } else {
-                let room_at = |at| window.clone().room(&measure, at).remaining;
+                let room_at = |at| room(&mut window.clone(), &measure, at).remaining;
                 assert_eq!(room_at(grows_at - 1), remaining);
                 assert!(room_at(grows_at) > remaining);
             }
@@ -173,7 +181,7 @@ proptest! {
         drive(&measure, requests, |log, window, now, _, _| {
             let limit = u64::from(quota.limit());
             assert!(log.within(measure.window, now) <= 2 * limit);
-            assert!(window.room(&measure, now).remaining <= quota.limit());
+            assert!(room(window, &measure, now).remaining <= quota.limit());
         });
     }
 
@@ -182,7 +190,7 @@ proptest! {
         let measure = Measure::new(&quota.with_algorithm(algorithm));
         drive(&measure, requests, |_, window, now, _, _| {
             let at = window.idle_at(&measure).max(now);
-            assert_eq!(window.clone().room(&measure, at).remaining, quota.limit());
+            assert_eq!(room(&mut window.clone(), &measure, at).remaining, quota.limit());
         });
     }
 
@@ -195,14 +203,14 @@ proptest! {
         drive(&from, requests, |log, window, now, _, _| {
             let mut carried = window.clone().carried(&from, &by, 7, now);
             assert_eq!(carried.quota, 7);
-            let remaining = u64::from(carried.room(&by, now).remaining);
+            let remaining = u64::from(room(&mut carried, &by, now).remaining);
             let reach = from.window.min(by.window);
             let had = log.within(reach, now);
             assert!(remaining <= u64::from(after.limit()).saturating_sub(had));
             if remaining < u64::from(after.limit()) {
-                let Room { remaining, grows_at } = carried.room(&by, now);
-                assert_eq!(carried.clone().room(&by, grows_at - 1).remaining, remaining);
-                assert!(carried.clone().room(&by, grows_at).remaining > remaining);
+                let Room { remaining, grows_at } = room(&mut carried, &by, now);
+                assert_eq!(room(&mut carried.clone(), &by, grows_at - 1).remaining, remaining);
+                assert!(room(&mut carried.clone(), &by, grows_at).remaining > remaining);
             }
             // At most one group of each kind counts for more than it should.
             let most = log.within(reach + from.tick + by.tick, now);
@@ -234,7 +242,7 @@ fn a_fresh_burst_is_exactly_the_limit_and_the_next_comes_when_the_window_has_pas
             let mut window = Window::new(0);
             let burst = |window: &mut Window, now| {
                 let mut admitted = 0;
-                while window.room(&measure, now).remaining > 0 {
+                while room(window, &measure, now).remaining > 0 {
                     window.take(1, &measure, now);
                     admitted += 1;
                 }
@@ -244,7 +252,11 @@ fn a_fresh_burst_is_exactly_the_limit_and_the_next_comes_when_the_window_has_pas
             assert_eq!(burst(&mut window, now), limit, "{algorithm:?}");
             if algorithm != Algorithm::Gcra {
                 let over = now + measure.window;
-                assert_eq!(window.room(&measure, over - 1).remaining, 0, "{limit}");
+                assert_eq!(
+                    room(&mut window, &measure, over - 1).remaining,
+                    0,
+                    "{limit}"
+                );
                 assert_eq!(burst(&mut window, over), limit, "{algorithm:?}");
             }
         }
@@ -289,7 +301,7 @@ fn a_bucket_fills_up_evenly() {
     let mut window = Window::new(0);
     window.take(10, &measure, 0);
     for second in 1..=60 {
-        let room = window.clone().room(&measure, second * SECOND);
+        let room = room(&mut window.clone(), &measure, second * SECOND);
         assert_eq!(u64::from(room.remaining), second / 6);
     }
 }
@@ -308,9 +320,9 @@ fn the_largest_quota_is_counted_like_the_smallest() {
         let measure = Measure::new(&quota.with_algorithm(algorithm));
         let mut window = Window::new(0);
         window.take(u32::MAX, &measure, 5);
-        assert_eq!(window.room(&measure, 5).remaining, 0, "{algorithm:?}");
+        assert_eq!(room(&mut window, &measure, 5).remaining, 0, "{algorithm:?}");
         let free_at = window.free_at(u32::MAX, &measure, 5);
-        assert_eq!(window.room(&measure, free_at).remaining, u32::MAX);
+        assert_eq!(room(&mut window, &measure, free_at).remaining, u32::MAX);
     }
 }
 
@@ -322,7 +334,7 @@ fn the_largest_quota_is_lowered_at_once() {
     let mut window = Window::new(0);
     window.take(u32::MAX, &from, SECOND);
     let mut lowered = window.carried(&from, &by, 1, SECOND);
-    assert_eq!(lowered.room(&by, SECOND).remaining, 0);
+    assert_eq!(room(&mut lowered, &by, SECOND).remaining, 0);
     assert_eq!(lowered.free_at(3, &by, SECOND), SECOND + by.window);
 }
 
