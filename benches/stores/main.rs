@@ -1,5 +1,5 @@
-//! How fast are the stores in databases: `scripts/with-postgres cargo bench --features
-//! sqlite,postgres --bench stores`.
+//! How fast are the stores and the limiter in databases: `scripts/with-postgres scripts/with-redis
+//! cargo bench --features sqlite,postgres,redis --bench stores`.
 //!
 //! Prints one table, each row with the figure to reach and the one reached. Only ratios within one
 //! run count: both sides take turns, figures are medians over the rounds. With the names of sections
@@ -13,6 +13,7 @@ mod floor;
 mod large;
 mod look_up;
 mod notify;
+mod redis;
 mod reserve;
 mod reserve_sqlite;
 
@@ -45,6 +46,10 @@ async fn main() {
     }
     if is_wanted("notify") {
         notify::postgres().await;
+    }
+    if is_wanted("redis") {
+        let task = tokio::spawn(redis::check());
+        task.await.expect("measured");
     }
     if is_wanted("large") {
         large::sqlite().await;
