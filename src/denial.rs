@@ -40,6 +40,7 @@ struct More {
     quota: Option<String>,
     retry_after: Option<Duration>,
     rate_fields: Option<RateFields>,
+    remediation: Option<&'static str>,
 }
 
 impl Denial {
@@ -137,6 +138,19 @@ impl Denial {
         self.more(|more| more.retry_after = Some(after))
     }
 
+    /// Too many credentials from the caller's address were nobody's: it is not known yet whether this
+    /// one is.
+    pub(crate) fn held_up(quota: String, retry_after: Duration) -> Self {
+        Self::new(DenialCode::RateLimited).more(|more| {
+            let detail = format!("Too many unknown keys came from this address, quota {quota}.");
+            more.detail = Some(detail);
+            more.remediation =
+                Some("Check that your key is right, and wait as long as Retry-After says.");
+            more.quota = Some(quota);
+            more.retry_after = Some(retry_after);
+        })
+    }
+
     /// With what the answer's headers say of the caller's quotas.
     pub(crate) fn with_rate_fields(self, fields: Option<RateFields>) -> Self {
         match fields {
@@ -172,7 +186,8 @@ impl Denial {
 
     /// What the client can do about it.
     pub fn remediation(&self) -> &'static str {
-        self.code.row().remediation
+        let own = self.more.as_ref().and_then(|more| more.remediation);
+        own.unwrap_or_else(|| self.code.row().remediation)
     }
 
     /// The module that was asked for.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::changes::Stamp;
 
@@ -24,7 +24,6 @@ pub(crate) enum Failure {
 #[derive(Debug)]
 pub(crate) struct Flights<K, V> {
     under_way: Arc<Mutex<HashMap<K, Flight<V>>>>,
-    turns: Arc<Semaphore>,
     limit: Duration,
 }
 
@@ -40,11 +39,10 @@ where
     K: Copy + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Look-ups that may take `limit` each, as many at once as `turns` admits.
-    pub(crate) fn new(turns: Arc<Semaphore>, limit: Duration) -> Self {
+    /// Look-ups that may take `limit` each, whatever they wait for.
+    pub(crate) fn new(limit: Duration) -> Self {
         Self {
             under_way: Arc::default(),
-            turns,
             limit,
         }
     }
@@ -98,7 +96,6 @@ where
             key,
             began,
         };
-        let turns = Arc::clone(&self.turns);
         // Boxed: the task would hold it several times over as it moves along.
         let (limit, work) = (self.limit, Box::pin(look_up(began)));
         under_way.insert(
@@ -114,11 +111,7 @@ where
         runtime.spawn(async move {
             // Goes before the channel closes, also by a panic.
             let landing = landing;
-            let timed = tokio::time::timeout(limit, async {
-                // Closed never: the semaphore lives as long as this task's handle to it.
-                let _turn = turns.acquire().await;
-                work.await
-            });
+            let timed = tokio::time::timeout(limit, work);
             let outcome = timed.await.map_err(|_| Failure::TimedOut);
             // First gone, then told: who comes now finds what the look-up remembered.
             drop(landing);

@@ -27,8 +27,7 @@ use crate::{
     pass::Pass,
     path::{self, PathForms},
     rate_headers::{RateFields, RateHeaders},
-    rate_limiter::{Allowance, Check, RateLimiter, Refusal, Subject, Usage},
-    strangers::{Attempt, Strangers},
+    rate_limiter::{Allowance, Check, RateLimiter, Subject, Usage},
     uses::Uses,
 };
 
@@ -45,8 +44,6 @@ pub(crate) struct Gate {
     pub(crate) map: Box<dyn ModuleMap>,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
     pub(crate) rate_headers: RateHeaders,
-    /// Nothing: the store is asked about as many unknown credentials as come.
-    pub(crate) strangers: Option<Arc<Strangers>>,
     pub(crate) carriers: Carriers,
     pub(crate) formats: KeyFormats,
     pub(crate) hasher: KeyHasher,
@@ -222,9 +219,15 @@ impl Gate {
                 digest,
                 source,
                 known,
-            } => match self.find(digest, source, known, address).await {
-                Ok(pass) => pass,
-                Err(denial) => return refuse(denial, None),
+            } => match self.lookup.find(digest, source, known, address).await {
+                Found::Pass(pass) => pass,
+                Found::Denied(code) => return refuse(code.into(), None),
+                Found::HeldUp(refusal) => {
+                    let fields = self.rate_headers.fields(&refusal.usage, now().wall);
+                    let denial = Denial::held_up(refusal.quota, refusal.retry_after);
+                    return refuse(denial.with_rate_fields(fields), None);
+                }
+                Found::Unavailable => return refuse(outage(DenialCode::StoreUnavailable), None),
             },
             Missing::Count(caller, answer) => {
                 return self.settle_later(answer, caller, needs).await;
@@ -253,38 +256,6 @@ impl Gate {
                 Check::Done(allowance) => self.settle(allowance, Some(caller), needs, at.wall),
                 Check::Later(answer) => self.settle_later(answer, Some(caller), needs).await,
             },
-        }
-    }
-
-    /// Asks whose the credential is, unless too many from this address have turned out to be nobody's.
-    async fn find(
-        &self,
-        digest: KeyDigest,
-        source: Source,
-        known: Option<Pass>,
-        address: Option<IpAddr>,
-    ) -> Result<Pass, Denial> {
-        let mut attempt = None;
-        // A key in use is not held up by who shares its address.
-        if let (None, Some(strangers)) = (&known, &self.strangers) {
-            let limit = self.lookup.limits().lookup_timeout;
-            attempt = match tokio::time::timeout(limit, strangers.admit(address)).await {
-                Ok(Ok(attempt)) => Some(attempt),
-                Ok(Err(refusal)) => {
-                    return Err(self.limited(*refusal, self.lookup.clock.now().wall));
-                }
-                Err(_) => return Err(outage(DenialCode::StoreUnavailable)),
-            };
-        }
-        let found = self.lookup.find(digest, source, known).await;
-        match (&found, attempt) {
-            (Found::Denied(DenialCode::InvalidKey), failed) => drop(failed),
-            (_, attempt) => attempt.map_or((), Attempt::forgive),
-        }
-        match found {
-            Found::Pass(pass) => Ok(pass),
-            Found::Denied(code) => Err(code.into()),
-            Found::Unavailable => Err(outage(DenialCode::StoreUnavailable)),
         }
     }
 
@@ -418,16 +389,13 @@ impl Gate {
                 }
             }
             Allowance::Refused(refusal) => {
-                self.refuse(self.limited(refusal, now), needs, caller.as_ref(), now)
+                let fields = self.rate_headers.fields(&refusal.usage, now);
+                let denial = Denial::new(DenialCode::RateLimited)
+                    .with_quota(refusal.tier, refusal.quota, refusal.retry_after)
+                    .with_rate_fields(fields);
+                self.refuse(denial, needs, caller.as_ref(), now)
             }
         }
-    }
-
-    fn limited(&self, refusal: Refusal, now: Timestamp) -> Denial {
-        let fields = self.rate_headers.fields(&refusal.usage, now);
-        Denial::new(DenialCode::RateLimited)
-            .with_quota(refusal.tier, refusal.quota, refusal.retry_after)
-            .with_rate_fields(fields)
     }
 
     async fn settle_later(

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -25,6 +26,8 @@ use crate::{
     noted_store::NotedStore,
     observe::{self, Backend},
     pass::{Pass, Rights, State, micros},
+    rate_limiter::Refusal,
+    strangers::Strangers,
     token::{TokenError, TokenVerifier},
 };
 
@@ -45,6 +48,8 @@ pub(crate) struct Lookup {
     pub(crate) verifier: Option<Arc<dyn TokenVerifier>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cache: Cache,
+    /// Nothing: the store is asked about as many unknown credentials as come.
+    strangers: Option<Arc<Strangers>>,
     /// What the store tells of changes; of a silent one, what the layer's own manager does.
     store_changes: Changes,
     /// Whether the store tells of every change, so that no age matters.
@@ -55,6 +60,8 @@ pub(crate) struct Lookup {
     spared_until: AtomicU64,
     rights: Interner<Rights>,
     standings: Interner<Standings>,
+    /// How many look-ups may be under way at once.
+    turns: Semaphore,
     finds: Flights<KeyDigest, Found>,
     /// By credential and rights, since a ledger may answer by the modules a record carries.
     judgements: Flights<(KeyDigest, usize), Option<Judged>>,
@@ -76,6 +83,8 @@ pub(crate) enum Recalled {
 pub(crate) enum Found {
     Pass(Pass),
     Denied(DenialCode),
+    /// Nobody was asked: too many from its address were nobody's.
+    HeldUp(Box<Refusal>),
     Unavailable,
 }
 
@@ -87,7 +96,7 @@ struct Judged {
 }
 
 /// Who is asked about a credential.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Source {
     Store,
     Verifier(Zeroizing<Vec<u8>>),
@@ -99,9 +108,9 @@ impl Lookup {
         ledger: Arc<dyn LicenseLedger>,
         verifier: Option<Arc<dyn TokenVerifier>>,
         clock: Arc<dyn Clock>,
+        strangers: Option<Arc<Strangers>>,
         limits: Limits,
     ) -> Self {
-        let turns = Arc::new(Semaphore::new(limits.lookups_at_once));
         Self {
             store_tells: store.changes().is_some(),
             store_changes: store.changes().cloned().unwrap_or_default(),
@@ -111,12 +120,14 @@ impl Lookup {
             cache: Cache::new(limits.cache_capacity, (limits.cache_capacity / 4).max(1)),
             rights: Interner::new(),
             standings: Interner::new(),
-            finds: Flights::new(Arc::clone(&turns), limits.lookup_timeout),
-            judgements: Flights::new(turns, limits.lookup_timeout),
+            turns: Semaphore::new(limits.lookups_at_once),
+            finds: Flights::new(limits.lookup_timeout),
+            judgements: Flights::new(limits.lookup_timeout),
             store,
             ledger,
             verifier,
             clock,
+            strangers,
             limits,
         }
     }
@@ -228,32 +239,34 @@ impl Lookup {
         .then_some(standings)
     }
 
-    /// Asks who knows the credential; `known` is what was remembered of it.
+    /// Asks who knows the credential; `known` is what was remembered of it, and `address` is where it
+    /// comes from.
     pub(crate) async fn find(
         self: &Arc<Self>,
         digest: KeyDigest,
         source: Source,
         known: Option<Pass>,
+        address: Option<IpAddr>,
     ) -> Found {
-        let stamp = || self.store_changes.stamp();
         let asked = match source {
             Source::Store => Backend::KeyStore,
             Source::Verifier(_) => Backend::Verifier,
         };
-        let lookup = Arc::clone(self);
-        let before = known.clone();
-        let found = self
-            .finds
-            .join(digest, stamp(), stamp, move |stamp| async move {
-                match source {
-                    Source::Store => lookup.find_key(digest, before, stamp).await,
-                    Source::Verifier(token) => lookup.verify_token(digest, &token, stamp).await,
+        let found = loop {
+            let stamp = || self.store_changes.stamp();
+            let (lookup, known, source) = (Arc::clone(self), known.clone(), source.clone());
+            let ask = move |stamp| lookup.ask(digest, source, known, address, stamp);
+            let found = self.finds.join(digest, stamp(), stamp, ask).await;
+            match found {
+                // It joined a look-up that somebody from another address had begun.
+                Ok(Found::HeldUp(_)) if !self.holds_up(address) => {}
+                Ok(found) => break found,
+                Err(failure) => {
+                    observe::lookup_failed(asked, failure);
+                    break Found::Unavailable;
                 }
-            });
-        let found = found.await.unwrap_or_else(|failure| {
-            observe::lookup_failed(asked, failure);
-            Found::Unavailable
-        });
+            }
+        };
         let now = self.clock.now();
         match (found, known) {
             (Found::Unavailable, Some(known)) if self.may_outlive_outage(&known, now) => {
@@ -263,6 +276,39 @@ impl Lookup {
             }
             (found, _) => found,
         }
+    }
+
+    fn holds_up(&self, address: Option<IpAddr>) -> bool {
+        let strangers = self.strangers.as_ref();
+        strangers.is_some_and(|strangers| strangers.holds_up(address))
+    }
+
+    /// Asks, when it is its turn: for whoever is interested in the answer.
+    async fn ask(
+        self: Arc<Self>,
+        digest: KeyDigest,
+        source: Source,
+        known: Option<Pass>,
+        address: Option<IpAddr>,
+        stamp: Stamp,
+    ) -> Found {
+        let attempt = match (&known, &self.strangers) {
+            (None, Some(strangers)) => match strangers.admit(address).await {
+                Ok(attempt) => Some(attempt),
+                Err(refusal) => return Found::HeldUp(refusal),
+            },
+            // A key in use is not held up by who shares its address.
+            _ => None,
+        };
+        let _turn = self.turns.acquire().await;
+        let found = match source {
+            Source::Store => self.find_key(digest, known, stamp).await,
+            Source::Verifier(token) => self.verify_token(digest, &token, stamp).await,
+        };
+        if let (Found::Denied(DenialCode::InvalidKey), Some(attempt)) = (&found, attempt) {
+            attempt.fail();
+        }
+        found
     }
 
     async fn find_key(&self, digest: KeyDigest, known: Option<Pass>, stamp: Stamp) -> Found {
@@ -355,6 +401,7 @@ impl Lookup {
     }
 
     async fn ask_ledger(&self, pass: &Pass) -> Option<Arc<Standings>> {
+        let _turn = self.turns.acquire().await;
         match self
             .ledger
             .standings(&pass.holder()?, &pass.rights().carried)
@@ -420,6 +467,7 @@ mod tests {
             Arc::new(ledger),
             None,
             Arc::clone(&clock) as Arc<dyn Clock>,
+            None,
             limits,
         );
         let lookup = Arc::new(lookup);
@@ -432,7 +480,7 @@ mod tests {
             let new = NewKey::named("short").with_modules([launcher.clone()]);
             let created = manager.create(new.with_expires_at(expiry), &system).await;
             let digest = created.expect("created").key.record.digest;
-            let Found::Pass(pass) = lookup.find(digest, Source::Store, None).await else {
+            let Found::Pass(pass) = lookup.find(digest, Source::Store, None, None).await else {
                 panic!("not found");
             };
             let pass = lookup.judge(&pass).await.expect("judged");

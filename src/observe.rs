@@ -3,7 +3,7 @@
 //!
 //! | event (target `tower_api_key`) | level | fields |
 //! |---|---|---|
-//! | `request refused` | `DEBUG` for 400 and 401, `INFO` for 403 and 429, `WARN` for 503 | `code`, `principal`, `module` |
+//! | `request refused` | `DEBUG` for 400 and 401, `INFO` for 403 and 429, `WARN` for 503 | `code`, `principal`, `module`, `quota` |
 //! | `request would be refused` (shadow mode) | `INFO` | `code`, `principal`, `module` |
 //!
 //! Refusals by the guard of a single route are told alike.
@@ -103,12 +103,14 @@ fn tell_refused(denial: &Denial, principal: Option<&str>) {
     #[cfg(feature = "tracing")]
     {
         let code = denial.code().as_str();
-        let module = denial.module().map(Module::as_str);
+        let (module, quota) = (denial.module().map(Module::as_str), denial.quota());
         match denial.status().as_u16() {
             400 | 401 => {
                 tracing::debug!(target: TARGET, code, principal, module, "request refused");
             }
-            403 | 429 => tracing::info!(target: TARGET, code, principal, module, "request refused"),
+            403 | 429 => {
+                tracing::info!(target: TARGET, code, principal, module, quota, "request refused");
+            }
             _ => tracing::warn!(target: TARGET, code, principal, module, "request refused"),
         }
     }

@@ -4,14 +4,13 @@
 //! held up, whoever else calls from its address.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque, hash_map::Entry},
     fmt,
     net::IpAddr,
-    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 use crate::{
     clock::Clock,
@@ -25,33 +24,36 @@ use crate::{
 /// Counts failed authentication.
 ///
 /// 1. An attempt is let through while the failures of its address and the attempts from there that
-///    are under way do not fill the quota together: the store is never asked more often.
-/// 2. Where only attempts under way stand in its way, it waits for their outcome: it may be that they
-///    are all good.
-/// 3. Those that turn out to be good do not count.
+///    are under way do not fill the quota together: of keys that are nobody's the store is never asked
+///    about more.
+/// 2. Where only attempts under way stand in its way, it waits in line for their outcome: it may be
+///    that they are all good.
+/// 3. Only those that turn out to be nobody's count; what the store could not answer is nobody's fault.
 pub(crate) struct Strangers {
     failures: MemoryRateLimiter,
     limit: u32,
     clock: Arc<dyn Clock>,
-    /// Attempts whose outcome is not known yet; only addresses that have any.
-    under_way: Mutex<HashMap<Option<Network>, u32>>,
-    settled: Notify,
+    /// Only addresses from which attempts are under way.
+    crowds: Mutex<HashMap<Option<Network>, Crowd>>,
 }
 
-/// An attempt under way. Dropped without an outcome it has failed: who goes away early has cost as
-/// much as who waits.
+/// Who comes from one address.
+#[derive(Default)]
+struct Crowd {
+    under_way: u32,
+    /// Who has to wait for the outcome of those.
+    line: VecDeque<oneshot::Sender<Turn>>,
+}
+
+/// What one who waits is told.
+type Turn = Result<Attempt, Box<Refusal>>;
+
+/// An attempt under way; over when it is dropped.
 pub(crate) struct Attempt {
-    strangers: Arc<Strangers>,
+    /// Nothing: it was never made.
+    strangers: Option<Arc<Strangers>>,
     address: Option<IpAddr>,
     failed: bool,
-}
-
-/// Why an attempt is not let through at once.
-enum Held {
-    /// The quota is used up.
-    Refused(Box<Refusal>),
-    /// Others have to settle first.
-    Waits,
 }
 
 impl Strangers {
@@ -63,82 +65,108 @@ impl Strangers {
             failures: MemoryRateLimiter::new(tiers).with_address_capacity(ADDRESSES),
             limit: quota.limit(),
             clock,
-            under_way: Mutex::default(),
-            settled: Notify::new(),
+            crowds: Mutex::default(),
         })
     }
 
     /// Lets an attempt from this address through, when it is its turn.
-    pub(crate) async fn admit(
-        self: &Arc<Self>,
-        address: Option<IpAddr>,
-    ) -> Result<Attempt, Box<Refusal>> {
-        loop {
-            let mut settled = pin!(self.settled.notified());
-            // From here on: what settles while it looks does not escape it.
-            settled.as_mut().enable();
-            match self.try_admit(address) {
-                Ok(attempt) => return Ok(attempt),
-                Err(Held::Refused(refusal)) => return Err(refusal),
-                Err(Held::Waits) => settled.await,
-            }
+    pub(crate) async fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Turn {
+        match self.line_up(address) {
+            Ok(turn) => turn,
+            Err(turn) => turn.await.expect("who waits is told before the line goes"),
         }
     }
 
-    fn try_admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Attempt, Held> {
-        let mut under_way = self.under_way();
-        let left = match self.failures.look(&caller(address), self.clock.now()) {
-            Allowance::Refused(refusal) => return Err(Held::Refused(refusal.into())),
-            Allowance::Admitted(usage) => {
-                usage.tightest().map_or(self.limit, QuotaUsage::remaining)
-            }
+    /// Whether nobody from this address is let through now.
+    pub(crate) fn holds_up(&self, address: Option<IpAddr>) -> bool {
+        self.left(address).is_err()
+    }
+
+    /// Its turn, or where it will be told of it.
+    fn line_up(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Turn, oneshot::Receiver<Turn>> {
+        let mut crowds = self.crowds();
+        let left = match self.left(address) {
+            Ok(left) => left,
+            Err(refusal) => return Ok(Err(refusal)),
         };
-        let attempts = under_way.entry(address.map(Network::of)).or_default();
-        if *attempts >= left {
-            return Err(Held::Waits);
+        let crowd = crowds.entry(address.map(Network::of)).or_default();
+        if crowd.under_way < left {
+            crowd.under_way += 1;
+            return Ok(Ok(Attempt::new(self, address)));
         }
-        *attempts += 1;
-        Ok(Attempt {
-            strangers: Arc::clone(self),
-            address,
-            failed: true,
-        })
+        let (tell, turn) = oneshot::channel();
+        crowd.line.push_back(tell);
+        Err(turn)
     }
 
-    fn settle(&self, attempt: &Attempt) {
-        let mut under_way = self.under_way();
-        let network = attempt.address.map(Network::of);
-        if let Some(attempts) = under_way.get_mut(&network) {
-            *attempts -= 1;
-            if *attempts == 0 {
-                under_way.remove(&network);
+    /// How many more failures there may be.
+    fn left(&self, address: Option<IpAddr>) -> Result<u32, Box<Refusal>> {
+        match self.failures.look(&caller(address), self.clock.now()) {
+            Allowance::Refused(refusal) => Err(refusal.into()),
+            Allowance::Admitted(usage) => {
+                Ok((usage.quotas().next()).map_or(self.limit, QuotaUsage::remaining))
             }
         }
-        if attempt.failed {
-            self.failures
-                .count(&caller(attempt.address), self.clock.now());
-        }
-        drop(under_way);
-        self.settled.notify_waiters();
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashMap<Option<Network>, u32>> {
-        self.under_way
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Ends an attempt, and lets those go on who have waited for that.
+    fn end(self: &Arc<Self>, address: Option<IpAddr>, failed: bool) {
+        let mut crowds = self.crowds();
+        if failed {
+            self.failures.count(&caller(address), self.clock.now());
+        }
+        let Entry::Occupied(mut crowd) = crowds.entry(address.map(Network::of)) else {
+            return;
+        };
+        let Crowd { under_way, line } = crowd.get_mut();
+        *under_way -= 1;
+        let left = self.left(address);
+        while left.as_ref().map_or(true, |left| *under_way < *left) {
+            let Some(next) = line.pop_front() else { break };
+            let turn = match &left {
+                Ok(_) => Ok(Attempt::new(self, address)),
+                Err(refusal) => Err(refusal.clone()),
+            };
+            match next.send(turn) {
+                Ok(()) => *under_way += u32::from(left.is_ok()),
+                // Nobody waits there any more.
+                Err(turn) => drop(turn.map(Attempt::never_made)),
+            }
+        }
+        if *under_way == 0 && line.is_empty() {
+            crowd.remove();
+        }
+    }
+
+    fn crowds(&self) -> MutexGuard<'_, HashMap<Option<Network>, Crowd>> {
+        self.crowds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Attempt {
-    /// It was a credential after all, or nobody could say.
-    pub(crate) fn forgive(mut self) {
-        self.failed = false;
+    fn new(strangers: &Arc<Strangers>, address: Option<IpAddr>) -> Self {
+        Self {
+            strangers: Some(Arc::clone(strangers)),
+            address,
+            failed: false,
+        }
+    }
+
+    /// It is nobody's.
+    pub(crate) fn fail(mut self) {
+        self.failed = true;
+    }
+
+    fn never_made(mut self) {
+        self.strangers = None;
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.strangers.settle(self);
+        if let Some(strangers) = self.strangers.take() {
+            strangers.end(self.address, self.failed);
+        }
     }
 }
 
@@ -178,55 +206,74 @@ mod tests {
         Some([192, 0, 2, last].into())
     }
 
-    fn try_one(
-        strangers: &Arc<Strangers>,
-        from: Option<IpAddr>,
-    ) -> Option<Result<Attempt, Box<Refusal>>> {
+    /// What is said at once; nothing where it waits.
+    fn try_one(strangers: &Arc<Strangers>, from: Option<IpAddr>) -> Option<Turn> {
         strangers.admit(from).now_or_never()
+    }
+
+    /// An attempt that is let through at once.
+    fn one(strangers: &Arc<Strangers>, from: Option<IpAddr>) -> Attempt {
+        try_one(strangers, from).unwrap().ok().unwrap()
     }
 
     #[test]
     fn failures_and_attempts_under_way_fill_the_quota_together() {
         let (strangers, clock) = strangers(3);
-        drop(try_one(&strangers, address(1)).unwrap().ok().unwrap());
-        let under_way = [0, 1].map(|_| try_one(&strangers, address(1)).unwrap().ok().unwrap());
+        one(&strangers, address(1)).fail();
+        let under_way = [0, 1].map(|_| one(&strangers, address(1)));
         assert!(try_one(&strangers, address(1)).is_none(), "it waits");
-        assert!(
-            try_one(&strangers, address(2)).unwrap().is_ok(),
-            "others do not"
-        );
-        under_way.into_iter().for_each(Attempt::forgive);
-        let under_way = [0, 1].map(|_| try_one(&strangers, address(1)).unwrap().ok().unwrap());
+        drop(one(&strangers, address(2)));
         drop(under_way);
+        let under_way = [0, 1].map(|_| one(&strangers, address(1)));
+        under_way.into_iter().for_each(Attempt::fail);
         let refusal = try_one(&strangers, address(1)).unwrap().err().unwrap();
         assert_eq!(refusal.quota, "failed");
+        assert!(strangers.holds_up(address(1)));
         clock.advance(refusal.retry_after - Duration::from_micros(1));
         assert!(try_one(&strangers, address(1)).unwrap().is_err());
         clock.advance(Duration::from_micros(1));
-        assert!(try_one(&strangers, address(1)).unwrap().is_ok());
-        assert!(strangers.under_way().is_empty(), "nothing is left behind");
+        assert!(!strangers.holds_up(address(1)));
+        drop(one(&strangers, address(1)));
+        assert!(strangers.crowds().is_empty(), "nothing is left behind");
     }
 
-    #[tokio::test]
-    async fn who_waits_goes_on_when_others_have_settled() {
+    #[test]
+    fn who_waits_goes_on_in_line_as_others_end() {
+        let (strangers, _) = strangers(2);
+        let first = [0, 1].map(|_| one(&strangers, address(1)));
+        let mut line = [0; 5].map(|_| Box::pin(strangers.admit(address(1))));
+        let mut turns = || line.each_mut().map(|turn| turn.as_mut().now_or_never());
+        assert!(turns().iter().all(Option::is_none));
+        let [a, b] = first;
+        drop(a);
+        let [Some(Ok(third)), None, None, None, None] = turns() else {
+            panic!("one place, for the first of them");
+        };
+        b.fail();
+        third.fail();
+        let [_, second @ ..] = line;
+        for turn in second {
+            assert!(turn.now_or_never().unwrap().is_err(), "the quota is full");
+        }
+        assert!(strangers.crowds().is_empty());
+    }
+
+    #[test]
+    fn who_no_longer_waits_is_passed_over() {
         let (strangers, _) = strangers(1);
-        let first = strangers.admit(address(1)).await.ok().unwrap();
-        let waits = tokio::spawn({
-            let strangers = Arc::clone(&strangers);
-            async move { strangers.admit(address(1)).await.map(Attempt::forgive) }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waits.is_finished());
-        first.forgive();
-        assert!(waits.await.unwrap().is_ok());
-        let last = strangers.admit(address(1)).await.ok().unwrap();
-        let waits = tokio::spawn({
-            let strangers = Arc::clone(&strangers);
-            async move { strangers.admit(address(1)).await.map(Attempt::forgive) }
-        });
-        tokio::task::yield_now().await;
-        drop(last);
-        assert!(waits.await.unwrap().is_err(), "the one before failed");
+        let first = one(&strangers, address(1));
+        assert!(try_one(&strangers, address(1)).is_none(), "it went away");
+        let mut second = Box::pin(strangers.admit(address(1)));
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        let second = second.now_or_never().unwrap().ok().unwrap();
+        // Told, and gone before it looked.
+        let mut third = Box::pin(strangers.admit(address(1)));
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(second);
+        drop(third);
+        drop(one(&strangers, address(1)));
+        assert!(strangers.crowds().is_empty());
     }
 
     #[test]
@@ -234,10 +281,10 @@ mod tests {
         let (strangers, _) = strangers(1);
         let [a, b, c] = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"]
             .map(|address| Some(address.parse().unwrap()));
-        drop(try_one(&strangers, a).unwrap());
+        one(&strangers, a).fail();
         assert!(try_one(&strangers, b).unwrap().is_err());
-        assert!(try_one(&strangers, c).unwrap().is_ok());
-        drop(try_one(&strangers, None).unwrap());
+        drop(one(&strangers, c));
+        one(&strangers, None).fail();
         assert!(try_one(&strangers, None).unwrap().is_err());
     }
 }

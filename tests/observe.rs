@@ -20,9 +20,9 @@ use support::{
 };
 use tower::Layer;
 use tower_api_key::{
-    Allowance, BackendError, Check, Clock, CountBy, Holder, KeyPatch, LicenseLedger,
-    MemoryRateLimiter, NewKey, Now, Operation, PeerAddress, Principal, Quota, RateLimiter, Refusal,
-    RequireModule, Subject, SystemClock, Tier, Tiers, TokenError, TokenVerifier, Usage,
+    Allowance, BackendError, Check, CountBy, Holder, KeyPatch, LicenseLedger, MemoryRateLimiter,
+    NewKey, Now, Operation, PeerAddress, Principal, Quota, RateLimiter, Refusal, RequireModule,
+    Subject, Tier, Tiers, TokenError, TokenVerifier, Usage,
 };
 use tracing::Level;
 use watch::{Told, Watch, counts, texts, told};
@@ -116,7 +116,7 @@ async fn refusals_are_told_at_the_level_of_their_status() {
 
     limiter.set(Limits::Refuses);
     faulty.get("/engines", text).await;
-    let fields = texts([("code", "rate_limited"), principal]);
+    let fields = texts([("code", "rate_limited"), ("quota", "hour"), principal]);
     told(&watch.take(), Level::INFO, refused, fields);
 
     limiter.set(Limits::Fails);
@@ -444,8 +444,10 @@ async fn everything(watch: &Watch) {
     }
     answer(faulty.service.clone(), get("/realms")).await;
     answer(faulty.service.clone(), bearer("token:away")).await;
-    limiter.set(Limits::Fails);
-    faulty.get("/engines", text).await;
+    for limits in [Limits::Fails, Limits::Refuses] {
+        limiter.set(limits);
+        faulty.get("/engines", text).await;
+    }
     limiter.set(Limits::Admits);
     let guard = RequireModule::new(&faulty.layer, "lino").expect("a module");
     let guarded = faulty.layer.layer(guard.layer(faulty.world.inner.clone()));
@@ -465,9 +467,6 @@ async fn everything(watch: &Watch) {
     assigned.expect("assigned");
     faulty.world.clock.advance(Duration::from_secs(61));
     faulty.layer.maintain().await.expect("repaired");
-    let gone = Tier::new("gone").expect("a tier");
-    let caller = Subject::new("k1").with_tier(&gone);
-    MemoryRateLimiter::new(Tiers::default()).check(caller, SystemClock::new().now());
     #[cfg(feature = "redis")]
     away().await;
 }
@@ -475,7 +474,7 @@ async fn everything(watch: &Watch) {
 /// Nobody listens on port 1.
 #[cfg(feature = "redis")]
 async fn away() {
-    use tower_api_key::{Quota, RedisRateLimiter};
+    use tower_api_key::{Clock, RedisRateLimiter, SystemClock};
 
     let guests = Tier::new("anonymous").expect("a tier");
     let one = Quota::per_hour(1).expect("a quota");

@@ -357,7 +357,7 @@ impl ApiKeyLayerBuilder {
 
     /// Whether grants and 429s say what is left of the caller's quotas, in `RateLimit-Policy` and
     /// `RateLimit` ([draft-ietf-httpapi-ratelimit-headers-10][draft]). By default they do, where a
-    /// limiter tells. `t` is in seconds until more is left.
+    /// limiter tells; what passes in shadow mode alone has none. `t` is in seconds until more is left.
     ///
     /// [draft]: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/10/
     ///
@@ -390,9 +390,14 @@ impl ApiKeyLayerBuilder {
     /// By default 60 a minute, by the name `failed-auth`.
     ///
     /// Only what the store had to be asked about counts: what is malformed, or known not to exist, is
-    /// 401 without it. A key that is remembered is never held up. Callers whose address is not known
-    /// share one bucket: see [`PeerAddress`](crate::PeerAddress), and behind a proxy
-    /// [`with_trusted_proxies`](Self::with_trusted_proxies).
+    /// 401 without it, and what the store could not answer is nobody's fault. More attempts than may
+    /// still fail wait in line until it is known of those under way. A key that is remembered is never
+    /// held up.
+    ///
+    /// Callers whose address is not known share one bucket, and so do all behind a proxy that the layer
+    /// does not know: there one who guesses holds up every key that is not remembered. So tell the layer
+    /// of addresses, by [`PeerAddress`](crate::PeerAddress) and
+    /// [`with_trusted_proxies`](Self::with_trusted_proxies), or switch it off.
     ///
     /// ```
     /// # use tower_api_key::{ApiKeyLayerBuilder, Quota, QuotaError};
@@ -666,13 +671,13 @@ impl ApiKeyLayerBuilder {
                     self.ledger,
                     self.verifier,
                     self.clock,
+                    strangers,
                     self.limits,
                 )),
                 uses: Uses::new(),
                 map: self.map,
                 limiter: self.limiter,
                 rate_headers: self.rate_headers,
-                strangers,
                 carriers,
                 formats: self.formats,
                 hasher: self.hasher,
