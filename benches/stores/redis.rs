@@ -123,12 +123,13 @@ impl ByHand {
             .arg(include_str!("../../src/redis/count.lua"))
             .query_async(&mut calls)
             .await;
-        // 1,000 in an hour, in grains of an eighth of a second and groups of 17.
+        // 1,000 in an hour, in grains of an eighth of a second, groups of 17 and microseconds.
         let mut measure = vec![1];
         measure.extend(1_000_u32.to_be_bytes());
         measure.extend(3_600_000_000_u64.to_be_bytes());
         measure.extend(125_000_u64.to_be_bytes());
         measure.extend(17_u32.to_be_bytes());
+        measure.extend(1_u32.to_be_bytes());
         Self {
             calls,
             script: script.expect("loaded"),
