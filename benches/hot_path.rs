@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use http::Request;
 use tower::{Layer, Service, ServiceExt};
 
-use support::{Admitting, PATH, Random, World};
+use support::{PATH, Random, World, ample};
 
 mod support;
 
@@ -74,7 +74,7 @@ fn grants(criterion: &mut Criterion) {
             &mut request,
         );
 
-        let limited = World::warm(count, |builder| builder.with_rate_limiter(Admitting));
+        let limited = World::warm(count, |builder| builder.with_rate_limiter(ample()));
         let request = || support::request(PATH, limited.keys.text(random.below(count)));
         bench(
             criterion,

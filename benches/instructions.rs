@@ -14,7 +14,7 @@ use http::Request;
 use tower::{Layer, Service};
 use tower_api_key::{ApiKeyLayerBuilder, KeyHasher};
 
-use support::{Admitting, PATH, Random, World};
+use support::{PATH, Random, World, ample};
 
 mod support;
 
@@ -87,7 +87,7 @@ fn count(scenario: &str) -> i64 {
 fn run(scenario: &str) {
     let (keys, settings): (_, fn(ApiKeyLayerBuilder) -> ApiKeyLayerBuilder) = match scenario {
         "large" => (100_000, |builder| builder),
-        "quota" => (1_000, |builder| builder.with_rate_limiter(Admitting)),
+        "quota" => (1_000, |builder| builder.with_rate_limiter(ample())),
         "headers" => (1_000, |builder| builder.with_cache_headers(true)),
         _ => (1_000, |builder| builder),
     };

@@ -325,10 +325,11 @@ impl LicenseLedger for Ledger {
     }
 }
 
-/// Counts everybody and refuses nobody: a sliding window that nobody fills.
+/// Counts everybody and refuses nobody: a sliding window that nobody fills, and that is long enough
+/// for nobody to be forgotten meanwhile.
 pub fn ample() -> MemoryRateLimiter {
     let standard = Tier::new("standard").expect("a tier");
-    let most = Quota::per_second(1_000_000).expect("a quota");
+    let most = Quota::per_hour(3_600_000_000).expect("a quota");
     let tiers = Tiers::default().with_tier(standard, [most]);
     MemoryRateLimiter::new(tiers.expect("tiers"))
 }
