@@ -118,7 +118,7 @@ fn lanes<'a>(count: usize) -> Vec<Lane<'a>> {
     }
     let mut counted = Counted::new(EXACT, count, Subjects::named);
     lanes.push(on_end(BY_TEXT, move || counted.check()));
-    let mut counted = Counted::new(EXACT, count, Subjects::from_address);
+    let mut counted = Counted::new(EXACT, count, Subjects::addressed);
     lanes.push(on_end(BY_ADDRESS, move || counted.check()));
     lanes.extend(governors(count));
     let clock = tower_api_key::SystemClock::new();
@@ -263,7 +263,7 @@ impl Subjects {
         Subject::new(self.name(number)).with_tier(&self.tier)
     }
 
-    fn from_address(&self, number: usize) -> Subject<'_> {
+    fn addressed(&self, number: usize) -> Subject<'_> {
         let network = 0x2001_0db8_0000_0000 + number as u128;
         Subject::anonymous().with_address(Ipv6Addr::from_bits(network << 64 | 1).into())
     }
@@ -398,7 +398,7 @@ fn allocations() {
         row("15", &figure, false, 0.0, each(kind, Subjects::placed));
     }
     let by_text = each(EXACT, Subjects::named);
-    let by_address = each(EXACT, Subjects::from_address);
+    let by_address = each(EXACT, Subjects::addressed);
     let refused = each(REFUSED, Subjects::placed);
     note(
         "15",
