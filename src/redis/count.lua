@@ -16,9 +16,6 @@ local MARKS = 59
 local MEASURE, MEASURE_SIZE = '>BI4I8I8I4I4', 29
 local WINDOW, WINDOW_SIZE = '>I8I8I4B', 21
 local SLIDING, GCRA = 1, 2
--- By how much a time may have been rounded up, where a quota of a longer window came before: the
--- grain of 90 hours.
-local COARSEST = 10000000
 
 local byte, char, rep, sub = string.byte, string.char, string.rep, string.sub
 local ceil, floor, max, min = math.ceil, math.floor, math.max, math.min
@@ -204,14 +201,35 @@ local function carried(w, from, by, now)
     return carried
 end
 
--- What was counted by a clock that has since been set back by more than a window counts as of now.
-local function caught_up(w, by, now)
-    local longest = by.algorithm == GCRA and depth(by) or by.length
-    if w.at <= now + longest + COARSEST then return w end
-    local requests = min(count(w, by, now), by.limit)
-    local caught_up = new()
-    take(caught_up, by, requests, now)
-    return caught_up
+-- Sliding: moves all requests alike, so that the latest of them was at this time.
+local function move(w, by, to)
+    local ages = {}
+    for group = 1, #w.marks / 2 do
+        local high, low = byte(w.marks, 2 * group - 1, 2 * group)
+        ages[group] = latest(w, by) - high * 256 - low
+    end
+    w.at, w.last = w.at - (w.last - to), to
+    for group, age in ipairs(ages) do
+        local grains = (latest(w, by) - age) % 65536
+        ages[group] = char(floor(grains / 256), grains % 256)
+    end
+    w.marks = table.concat(ages)
+end
+
+-- What was counted by a clock that has since been set back: no request was later than now. Whether
+-- that changes anything, which is then kept: what is moved to now must not move on with it.
+local function catch_up(w, by, now)
+    if by.algorithm == SLIDING then
+        if w.last <= now then return false end
+        move(w, by, whole(by, now))
+    elseif by.algorithm == GCRA then
+        if w.at <= now + depth(by) then return false end
+        w.at = now + depth(by)
+    else
+        if w.at <= now then return false end
+        w.at = now
+    end
+    return true
 end
 
 local cost, now = tonumber(ARGV[1]), tonumber(ARGV[#KEYS + 2])
@@ -230,10 +248,13 @@ for i = 1, #KEYS do
     if not value then
         w = new()
     elseif sub(value, 1, MEASURE_SIZE) == by.text then
-        w = caught_up(read(value), by, now)
+        w = read(value)
+        is_changed[i] = catch_up(w, by, now)
     else
         local from = measure(sub(value, 1, MEASURE_SIZE))
-        w = carried(caught_up(read(value), from, now), from, by, now)
+        w = read(value)
+        catch_up(w, from, now)
+        w = carried(w, from, by, now)
         -- Kept also where the request is refused: what counts as of now must not move on with it.
         is_changed[i] = true
     end

@@ -291,15 +291,82 @@ async fn who_is_refused_by_a_changed_quota_waits_once() {
     assert_eq!(refused_for(&allowance), None);
 }
 
+/// He is told how long to wait, waits in vain now and then, and is served when that is over.
 #[tokio::test]
 async fn a_clock_that_is_set_back_locks_nobody_out_for_longer_than_a_window() {
+    let minute = 60 * SECOND;
     for algorithm in ALGORITHMS {
-        let limiter = connect(&standard([quota("q", 100, 60, algorithm)])).await;
-        let caller = Subject::new("k1").with_cost(100);
-        assert_eq!(refused_for(&ask(&limiter, &caller, START).await), None);
-        let earlier = START - 86_400 * SECOND;
-        let waits = refused_for(&ask(&limiter, &caller, earlier).await).unwrap();
-        assert!(waits <= Duration::from_secs(60), "{algorithm:?}: {waits:?}");
+        for back in [
+            1,
+            minute / 2,
+            minute - 1,
+            minute,
+            minute + 1,
+            1_440 * minute,
+        ] {
+            let limiter = connect(&standard([quota("q", 100, 60, algorithm)])).await;
+            let caller = Subject::new("k1").with_cost(100);
+            assert_eq!(refused_for(&ask(&limiter, &caller, START).await), None);
+            let earlier = START - back;
+            let waits = refused_for(&ask(&limiter, &caller, earlier).await).unwrap();
+            assert!(
+                waits <= Duration::from_secs(60),
+                "{algorithm:?} {back}: {waits:?}"
+            );
+            let waits = waits.as_micros() as u64;
+            for tenth in 1..10 {
+                let now = earlier + waits * tenth / 10;
+                assert!(refused_for(&ask(&limiter, &caller, now).await).is_some());
+            }
+            let waited = ask(&limiter, &caller, earlier + waits).await;
+            assert_eq!(refused_for(&waited), None, "{algorithm:?} {back}");
+        }
+    }
+}
+
+/// A clock that is corrected by a little must not make the requests of a whole window count anew.
+#[tokio::test]
+async fn a_clock_that_is_set_back_leaves_requests_as_far_apart_as_they_were() {
+    let limiter = connect(&standard([quota("q", 100, 60, Algorithm::SlidingWindow)])).await;
+    let caller = Subject::new("k1");
+    for number in 0..100 {
+        let allowance = ask(&limiter, &caller, START + number * SECOND / 2).await;
+        assert_eq!(refused_for(&allowance), None);
+    }
+    // The latest was half a second before 50.
+    let now = START + 45 * SECOND;
+    let waits = refused_for(&ask(&limiter, &caller, now).await).unwrap();
+    let (exact, waits) = (Duration::from_millis(10_500), waits);
+    // A group is of two requests, and its time is rounded up to a grain.
+    assert!(
+        (exact..exact + Duration::from_millis(510)).contains(&waits),
+        "{waits:?}"
+    );
+    let then = now + waits.as_micros() as u64;
+    assert!(refused_for(&ask(&limiter, &caller, then - 1).await).is_some());
+    assert_eq!(refused_for(&ask(&limiter, &caller, then).await), None);
+}
+
+/// Who is refused by a quota that has changed in the meantime too.
+#[tokio::test]
+async fn a_clock_that_is_set_back_when_quotas_change_locks_nobody_out() {
+    for from in ALGORITHMS {
+        for by in ALGORITHMS {
+            let limiter = connect(&standard([quota("q", 100, 3_600, from)])).await;
+            let caller = Subject::new("k1").with_cost(100);
+            assert_eq!(refused_for(&ask(&limiter, &caller, START).await), None);
+            let earlier = START - 86_400 * SECOND;
+            limiter
+                .set_tiers(standard([quota("q", 100, 60, by)]))
+                .unwrap();
+            let waits = refused_for(&ask(&limiter, &caller, earlier).await).unwrap();
+            assert!(
+                waits <= Duration::from_secs(60),
+                "{from:?} {by:?}: {waits:?}"
+            );
+            let waited = ask(&limiter, &caller, earlier + waits.as_micros() as u64).await;
+            assert_eq!(refused_for(&waited), None, "{from:?} {by:?}");
+        }
     }
 }
 
