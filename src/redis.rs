@@ -47,14 +47,16 @@ use crate::{
     error::BackendError,
     key_store::Tier,
     memory::MemoryRateLimiter,
-    observe::{self, Backend},
+    observe,
     rate_limiter::{Allowance, Check, RateLimiter, Subject, TierError, Tiers, Usage, plans::Plan},
 };
 
+mod asked;
 mod link;
 mod open;
 mod script;
 
+use asked::Asked;
 use link::Link;
 pub use open::{ConnectRedis, OnOutage};
 use script::{Ready, Request};
@@ -91,9 +93,10 @@ struct Caller {
     now: Now,
 }
 
-/// What requests are told that come while the server is away.
+/// What requests are told that the server does not count. Why not has been told to those who run the
+/// service.
 #[derive(Debug, Error)]
-#[error("the rate limiter's server is away")]
+#[error("the rate limiter's server does not count")]
 struct Away;
 
 impl RedisRateLimiter {
@@ -146,22 +149,14 @@ impl RateLimiter for RedisRateLimiter {
         );
         let local = shared.local.is_some();
         let caller = local.then(|| Caller::of(plan, &caller, now));
+        let link = Arc::clone(&shared.link);
+        let answer = Asked::new(Arc::clone(&link), link.ask(connection, request));
         let shared = Arc::clone(shared);
         Check::Later(Box::pin(async move {
-            let error = match shared.link.send(&connection, &request).await {
-                Ok(allowance) => return Ok(allowance),
-                Err(error) => BackendError::unavailable(error),
-            };
-            let is_news = shared.link.is_lost(connection.number());
-            match (&shared.local, caller) {
-                (Some(local), Some(caller)) => {
-                    if is_news {
-                        observe::backend_failed(Backend::Limiter, &error);
-                    }
-                    Ok(local.count(&caller))
-                }
-                // Whoever is told of it tells it further.
-                _ => Err(error),
+            match (answer.await, &shared.local, caller) {
+                (Ok(allowance), ..) => Ok(allowance),
+                (Err(Away), Some(local), Some(caller)) => Ok(local.count(&caller)),
+                (Err(away), ..) => Err(BackendError::unavailable(away)),
             }
         }))
     }

@@ -1,6 +1,7 @@
 //! The connection to the server: one for all requests, and what becomes of it in an outage.
 
 use std::{
+    io,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
@@ -19,7 +20,10 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::script::{Request, SCRIPT};
+use super::{
+    Away,
+    script::{Request, SCRIPT},
+};
 use crate::{
     error::BackendError,
     observe::{self, Backend},
@@ -27,12 +31,11 @@ use crate::{
 };
 
 /// The way to the server. Whoever finds that it is lost takes it down for all; from then on a task
-/// tries each second whether there is a new one, so no request waits for that, and none that is
-/// dropped leaves anything behind.
+/// tries each second whether there is a new one, so no request waits for that.
 pub(super) struct Link {
     client: Client,
     place: String,
-    /// Of one call.
+    /// Of one request, with all calls that it takes.
     timeout: Duration,
     /// What the names of keys begin with.
     prefix: String,
@@ -93,8 +96,9 @@ impl Link {
         let number = self.opened.fetch_add(1, Ordering::Relaxed) + 1;
         let link = Arc::downgrade(self);
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(limit))
-            .set_response_timeout(Some(limit))
+            // Each has one limit for all that it takes.
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
             .set_push_sender(move |told: PushInfo| {
                 // Told at once, so that a server that closes what is idle costs no request.
                 if told.kind == PushKind::Disconnection
@@ -105,44 +109,49 @@ impl Link {
                 Ok::<_, ::redis::aio::SendError>(())
             });
         let client = &self.client;
-        let mut calls = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
-        let script = load(&mut calls).await?;
-        calls.set_response_timeout(first);
+        let (calls, script) = within(limit, async {
+            let mut calls = client
+                .get_multiplexed_async_connection_with_config(&config)
+                .await?;
+            let script = load(&mut calls).await?;
+            Ok((calls, script))
+        })
+        .await?;
         // As a user who may only read would be refused, and on a server that has no memory left.
         let request = Request::of_nobody(&script, &self.prefix);
-        let mut connection = Connection {
+        let connection = Connection {
             number,
             calls,
             script,
         };
-        self.send(&connection, &request).await?;
-        connection.calls.set_response_timeout(self.timeout);
+        within(first, call(&connection, &request)).await?;
         self.current.store(Some(Arc::new(connection)));
         Ok(())
     }
 
-    /// Asks the server.
-    pub(super) async fn send(
-        &self,
-        connection: &Connection,
-        request: &Request,
-    ) -> RedisResult<Allowance> {
-        let mut calls = connection.calls.clone();
-        let answer = calls.send_packed_command(&request.command).await;
-        let answer = match answer.and_then(Value::extract_error) {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                load(&mut calls).await?;
-                calls.send_packed_command(&request.command).await?
+    /// Asks the server, which has the timeout to answer. What goes wrong is told here, once for all.
+    pub(super) async fn ask(
+        self: Arc<Self>,
+        connection: Arc<Connection>,
+        request: Request,
+    ) -> Result<Allowance, Away> {
+        let answer = within(self.timeout, call(&connection, &request)).await;
+        answer.map_err(|error| {
+            if self.is_lost(connection.number) {
+                let error = BackendError::unavailable(error);
+                observe::backend_failed(Backend::Limiter, &error);
             }
-            answer => answer?,
-        };
-        request.allowance(answer)
+            Away
+        })
+    }
+
+    /// What is asked in the limiter's runtime, also where whoever asked has gone away.
+    pub(super) fn finish(&self, asked: impl Future<Output: Send> + Send + 'static) {
+        self.runtime.spawn(asked);
     }
 
     /// Takes a connection down that does not work, if it is the current one; whether it was.
-    pub(super) fn is_lost(self: &Arc<Self>, number: u64) -> bool {
+    fn is_lost(self: &Arc<Self>, number: u64) -> bool {
         let current = self.current.load();
         let Some(lost) = current.as_ref().filter(|current| current.number == number) else {
             return false;
@@ -186,10 +195,6 @@ impl Link {
 }
 
 impl Connection {
-    pub(super) fn number(&self) -> u64 {
-        self.number
-    }
-
     pub(super) fn script(&self) -> &str {
         &self.script
     }
@@ -197,6 +202,30 @@ impl Connection {
     #[cfg(test)]
     pub(super) fn calls(&self) -> MultiplexedConnection {
         self.calls.clone()
+    }
+}
+
+/// Counts a request.
+pub(super) async fn call(connection: &Connection, request: &Request) -> RedisResult<Allowance> {
+    let mut calls = connection.calls.clone();
+    let answer = calls.send_packed_command(&request.command).await;
+    let answer = match answer.and_then(Value::extract_error) {
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+            load(&mut calls).await?;
+            calls.send_packed_command(&request.command).await?
+        }
+        answer => answer?,
+    };
+    request.allowance(answer)
+}
+
+async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = RedisResult<T>>,
+) -> RedisResult<T> {
+    match time::timeout(limit, answer).await {
+        Ok(answer) => answer,
+        Err(elapsed) => Err(io::Error::from(elapsed).into()),
     }
 }
 

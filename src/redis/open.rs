@@ -95,7 +95,11 @@ impl ConnectRedis {
         self
     }
 
-    /// How long the server may take to answer a request, 50 ms by default; then it is away.
+    /// How long the server may take to answer a request, 50 ms by default; then it is away. Not 0.
+    ///
+    /// It should be well below
+    /// [`with_lookup_timeout`](crate::ApiKeyLayerBuilder::with_lookup_timeout): the layer waits no
+    /// longer than that for any limiter, and answers 503 to those who find out that the server hangs.
     ///
     /// ```
     /// # use {std::time::Duration, tower_api_key::{RedisRateLimiter, Tiers}};
@@ -203,6 +207,9 @@ impl ConnectRedis {
         }
         if self.share == 0 {
             return Err(InvalidName::new("share", "0", "1 process or more"));
+        }
+        if self.timeout.is_zero() {
+            return Err(InvalidName::new("timeout", "0", "longer than nothing"));
         }
         Ok(())
     }

@@ -106,7 +106,7 @@ async fn ask(limiter: &RedisRateLimiter, caller: &Subject<'_>, micros: u64) -> A
     let prefix = shared.link.prefix();
     let mut request = Request::new(connection.script(), prefix, &ready, plan, caller);
     request.command.arg(micros);
-    shared.link.send(&connection, &request).await.unwrap()
+    link::call(&connection, &request).await.unwrap()
 }
 
 fn tier(name: &str) -> Tier {
@@ -503,12 +503,7 @@ async fn a_script_that_the_server_forgot_is_loaded_again() {
         .unwrap();
     assert_eq!(flushed, Value::Okay);
     let request = Request::new(connection.script(), prefix, &ready, plan, &caller);
-    let allowance = limiter
-        .shared
-        .link
-        .send(&connection, &request)
-        .await
-        .unwrap();
+    let allowance = link::call(&connection, &request).await.unwrap();
     assert_eq!(refused_for(&allowance), None);
 }
 

@@ -73,6 +73,15 @@ async fn settings_that_cannot_be_are_named() {
         error.source().unwrap().to_string(),
         "share \"0\" is invalid: 1 process or more"
     );
+    let error = connect("timeout", Tiers::default())
+        .with_timeout(Duration::ZERO)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), OpenErrorKind::InvalidSetting);
+    assert_eq!(
+        error.source().unwrap().to_string(),
+        "timeout \"0\" is invalid: longer than nothing"
+    );
 }
 
 #[tokio::test]

@@ -216,6 +216,45 @@ async fn requests_that_are_dropped_in_an_outage_leave_nothing_behind() {
     comes_back(&limiter).await;
 }
 
+/// Each of them gives up before the limiter does, and still the server is found to hang.
+#[tokio::test]
+async fn a_layer_that_waits_less_than_the_limiter_finds_out_too() {
+    let server = Server::start();
+    let limiter = connect(&server).with_timeout(Duration::from_millis(300));
+    let limiter = limiter.await.unwrap();
+    // A quarter of a second is the layer's.
+    let world = World::with(|builder| builder.with_rate_limiter(limiter)).await;
+    let key = world.key(&[]).await;
+    // By which limit a request was counted, if it was.
+    let limit = async || {
+        let answer = world.get("/me", key.text.expose()).await;
+        if answer.status == 503 {
+            assert_eq!(answer.code(), "limiter_unavailable");
+            return None;
+        }
+        answer.granted();
+        let policy = answer.headers["ratelimit-policy"].to_str().unwrap();
+        let (_, policy) = policy.split_once("q=").unwrap();
+        policy.split(';').next().unwrap().parse::<u32>().ok()
+    };
+    until("the server counts", async || limit().await == Some(40)).await;
+    server.pause();
+    assert_eq!(limit().await, None);
+    let refused = AtomicUsize::new(1);
+    until("this process counts for itself", async || {
+        let limit = limit().await;
+        refused.fetch_add(usize::from(limit.is_none()), Ordering::SeqCst);
+        limit == Some(10)
+    })
+    .await;
+    assert!(refused.into_inner() < 10);
+    server.resume();
+    until("the server counts again", async || {
+        limit().await == Some(40)
+    })
+    .await;
+}
+
 /// As many do with connections that are idle: no request has to find out.
 #[tokio::test]
 async fn a_connection_that_the_server_closes_is_opened_again_before_it_is_needed() {
