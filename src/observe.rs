@@ -10,7 +10,7 @@
 //!
 //! | event | level | fields |
 //! |---|---|---|
-//! | `backend failed` | `WARN` | `backend`, `error` |
+//! | `backend failed` | `WARN` | `backend`, `error`; of a limiter's server that is away once, and by each try whether it is back |
 //! | `look-up failed` | `WARN` | `backend`, `reason` |
 //! | `maintenance failed` | `WARN` | `task`, `error` |
 //! | `unknown tier` | `WARN` | `tier`, `principal`: the default tier counts instead; told once for each time the key is looked up, and again when tiers change |
@@ -116,7 +116,21 @@ fn tell_refused(denial: &Denial, principal: Option<&str>) {
     }
 }
 
+/// What requests are told that the limiter's server does not count. Why not has been told once for all
+/// of them.
+#[cfg(feature = "redis")]
+#[derive(Debug, thiserror::Error)]
+#[error("the rate limiter's server does not count")]
+pub(crate) struct Away;
+
+/// Tells why a backend could not be asked, unless that was told before.
 pub(crate) fn backend_failed(backend: Backend, error: &BackendError) {
+    #[cfg(feature = "redis")]
+    if let BackendError::Unavailable(source) = error
+        && source.is::<Away>()
+    {
+        return;
+    }
     count_failure(backend);
     #[cfg(feature = "tracing")]
     tracing::warn!(

@@ -40,14 +40,13 @@
 use std::{future::ready, net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
-use thiserror::Error;
 
 use crate::{
     clock::Now,
     error::BackendError,
     key_store::Tier,
     memory::MemoryRateLimiter,
-    observe,
+    observe::{self, Away},
     rate_limiter::{Allowance, Check, RateLimiter, Subject, TierError, Tiers, Usage, plans::Plan},
 };
 
@@ -92,12 +91,6 @@ struct Caller {
     cost: u32,
     now: Now,
 }
-
-/// What requests are told that the server does not count. Why not has been told to those who run the
-/// service.
-#[derive(Debug, Error)]
-#[error("the rate limiter's server does not count")]
-struct Away;
 
 impl RedisRateLimiter {
     /// The tiers in force.

@@ -20,13 +20,10 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::{
-    Away,
-    script::{Request, SCRIPT},
-};
+use super::script::{Request, SCRIPT};
 use crate::{
     error::BackendError,
-    observe::{self, Backend},
+    observe::{self, Away, Backend},
     rate_limiter::Allowance,
 };
 

@@ -77,7 +77,8 @@ pub enum OnOutage {
     /// admits and refuses is counted in [`observe`](crate::observe).
     #[default]
     Local,
-    /// Requests are refused: 503, `limiter_unavailable`.
+    /// Requests are refused: 503, `limiter_unavailable`. The outage is told as in the other case, when
+    /// it is found and by each try, and not by each request.
     Refuse,
 }
 

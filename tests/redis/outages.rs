@@ -381,6 +381,41 @@ async fn an_outage_is_told_once_and_each_request_in_it_is_counted() {
     assert_eq!(watch.take().len(), 0);
 }
 
+/// Each request is told as refused, but not why again and again.
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+#[tokio::test]
+async fn an_outage_that_refuses_is_told_once_too() {
+    use super::watch::Watch;
+
+    let watch = Watch::default();
+    let _guards = watch.begin();
+    let server = Server::start();
+    let limiter = connect(&server).with_on_outage(OnOutage::Refuse);
+    let limiter = limiter.await.unwrap();
+    let world = World::with(|builder| builder.with_rate_limiter(limiter)).await;
+    let key = world.key(&[]).await;
+    world.get("/me", key.text.expose()).await.granted();
+    watch.take();
+    let began = Instant::now();
+    server.kill();
+    let failed = || {
+        let mut events = watch.events();
+        events.retain(|event| event.message == "backend failed");
+        events.len()
+    };
+    until("it is told", async || failed() > 0).await;
+    for _ in 0..100 {
+        assert_eq!(world.get("/me", key.text.expose()).await.status, 503);
+    }
+    // At once and after each second.
+    let tries = 1 + began.elapsed().as_secs() as usize;
+    assert!((1..=1 + tries).contains(&failed()), "{:?}", watch.events());
+    let refused = watch.counter("tower_api_key_requests_total");
+    assert_eq!(refused["limiter_unavailable"], 100);
+    let failures = watch.counter("tower_api_key_backend_failures_total");
+    assert_eq!(failures["limiter"], failed() as u64);
+}
+
 /// The place that the layer keeps for a key remembers it, also through an outage.
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 #[tokio::test]
