@@ -19,7 +19,9 @@
 //! 2. All requests of a process go over one connection, many at a time.
 //! 3. A caller's use of a quota is one value of up to 170 bytes, which the server forgets when it
 //!    counts nothing any more. It says what it was counted by, so that other [tiers] go on with it.
-//!    Names of keys hold a digest of whom they are about, and no text of his.
+//!    It is kept at `PREFIX:1:{DIGEST}:TIER:QUOTA`, where 1 is the version of its format, so that
+//!    versions of this crate that differ in that count apart; the digest is of whom it is about, of
+//!    whom there is no text. A value that is none counts as nothing, and is written anew.
 //! 4. While the server is away each process counts for itself by a part of each quota, or refuses
 //!    with 503: see [`OnOutage`]. Requests ask it again as soon as it answers; nothing has to be
 //!    restarted.

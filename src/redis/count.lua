@@ -15,7 +15,7 @@
 local MARKS = 59
 local MEASURE, MEASURE_SIZE = '>BI4I8I8I4I4', 29
 local WINDOW, WINDOW_SIZE = '>I8I8I4B', 21
-local SLIDING, GCRA = 1, 2
+local SLIDING, GCRA, FIXED = 1, 2, 3
 
 local byte, char, rep, sub = string.byte, string.char, string.rep, string.sub
 local ceil, floor, max, min = math.ceil, math.floor, math.max, math.min
@@ -29,6 +29,15 @@ local function measure(text)
 end
 
 local function new() return {at = 0, last = 0, filled = 0, coarse = false, marks = ''} end
+
+-- Whether a value is one that this script can read: whatever else is there counts as nothing.
+local function is_legible(value)
+    local marks = #value - MEASURE_SIZE - WINDOW_SIZE
+    if marks < 0 or marks > 2 * MARKS or marks % 2 == 1 then return false end
+    local by = measure(value)
+    return by.algorithm >= SLIDING and by.algorithm <= FIXED and by.limit > 0 and by.length > 0
+        and by.tick > 0 and by.group > 0 and by.unit > 0
+end
 
 local function read(value)
     local at, last, filled, coarse = struct.unpack(WINDOW, value, MEASURE_SIZE + 1)
@@ -245,7 +254,7 @@ local values = redis.call('MGET', unpack(KEYS))
 for i = 1, #KEYS do
     local by, value = measure(ARGV[i + 1]), values[i]
     local w
-    if not value then
+    if not value or not is_legible(value) then
         w = new()
     elseif sub(value, 1, MEASURE_SIZE) == by.text then
         w = read(value)

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, PushInfo, PushKind, RedisResult,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, PushInfo, PushKind, RedisError, RedisResult,
     ServerErrorKind, Value, aio::MultiplexedConnection,
 };
 use arc_swap::ArcSwapOption;
@@ -134,7 +134,7 @@ impl Link {
     ) -> Result<Allowance, Away> {
         let answer = within(self.timeout, call(&connection, &request)).await;
         answer.map_err(|error| {
-            if self.is_lost(connection.number) {
+            if is_of_one(&error) || self.is_lost(connection.number) {
                 let error = BackendError::unavailable(error);
                 observe::backend_failed(Backend::Limiter, &error);
             }
@@ -223,6 +223,18 @@ async fn within<T>(
     match time::timeout(limit, answer).await {
         Ok(answer) => answer,
         Err(elapsed) => Err(io::Error::from(elapsed).into()),
+    }
+}
+
+/// Whether this is the trouble of a single request: in the script, or in what it answered. What a
+/// command within the script may not do is a trouble of all; Redis 6 says that as `ERR …: -OOM …`.
+fn is_of_one(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::ResponseError) => {
+            let detail = error.detail().unwrap_or_default();
+            !(detail.contains(": -") || detail.contains("ACL failure"))
+        }
+        kind => kind == ErrorKind::UnexpectedReturnType,
     }
 }
 

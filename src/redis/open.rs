@@ -67,7 +67,8 @@ pub struct ConnectRedis {
 /// What a limiter does while its server is away.
 ///
 /// The server is away from the first request that it does not answer in [time], or answers with an
-/// error. From then on it is tried once a second, and as soon as it answers it counts again.
+/// error. From then on it is tried once a second, and as soon as it answers it counts again. Only
+/// where it could not make sense of a single request is it away for that one alone.
 ///
 /// [time]: ConnectRedis::with_timeout
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

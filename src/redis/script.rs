@@ -132,13 +132,14 @@ impl Request {
     }
 }
 
-/// What the names of a caller's keys begin with; those of one caller are in one slot of a cluster.
+/// What the names of a caller's keys begin with, such as `tower_api_key:1:{…}:standard:`; those of one caller are in one slot of a cluster.
 fn key(prefix: &str, plan: &Plan, caller: &Subject<'_>) -> String {
     let tier = plan.tier.as_str();
-    let mut key = String::with_capacity(prefix.len() + 40 + tier.len() + LONGEST_NAME);
+    let mut key = String::with_capacity(prefix.len() + 42 + tier.len() + LONGEST_NAME);
     let digest = digest(&plan.who(caller));
     // Neither name holds a colon, so no two pairs of them are the same.
-    write!(key, "{prefix}:{{{digest:032x}}}:{tier}:").expect("memory takes what is written");
+    write!(key, "{prefix}:{FORMAT}:{{{digest:032x}}}:{tier}:")
+        .expect("memory takes what is written");
     key
 }
 
@@ -195,5 +196,8 @@ fn not_an_answer() -> RedisError {
         .into()
 }
 
+/// Of the values that the script reads and writes. It changes with them, so that a version of the crate
+/// never meets the values of another.
+const FORMAT: u32 = 1;
 /// Bytes of a quota's name.
 const LONGEST_NAME: usize = 20;

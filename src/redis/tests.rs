@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{Value, cmd};
+use ::redis::{Cmd, Value, cmd};
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::runtime::Runtime;
 
@@ -477,7 +477,7 @@ async fn no_text_of_a_caller_is_in_the_server() {
     let keys = keys(&limiter).await;
     assert_eq!(keys.len(), callers.len());
     for (name, _, _) in keys {
-        let rest = name.strip_prefix(&format!("{prefix}:{{")).unwrap();
+        let rest = name.strip_prefix(&format!("{prefix}:1:{{")).unwrap();
         let (digest, rest) = rest.split_once("}:").unwrap();
         assert!(digest.len() == 32 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()));
         assert!(
@@ -485,6 +485,79 @@ async fn no_text_of_a_caller_is_in_the_server() {
             "{rest}"
         );
     }
+}
+
+async fn run(limiter: &RedisRateLimiter, command: &Cmd) -> Value {
+    let mut calls = limiter.shared.link.connection().unwrap().calls();
+    command.query_async(&mut calls).await.unwrap()
+}
+
+/// The key of the only caller, and its value.
+async fn value_of(limiter: &RedisRateLimiter) -> (String, Vec<u8>) {
+    let (name, ..) = keys(limiter).await.pop().unwrap();
+    let Value::BulkString(value) = run(limiter, cmd("GET").arg(&name)).await else {
+        panic!("{name} is gone");
+    };
+    (name, value)
+}
+
+#[tokio::test]
+async fn a_value_that_is_none_counts_as_nothing() {
+    let limiter = connect(&standard([quota("q", 10, 60, Algorithm::SlidingWindow)])).await;
+    let caller = Subject::new("k1");
+    let left = async || {
+        let allowance = count(&limiter, caller).await;
+        parts(&allowance).1.tightest().unwrap().remaining()
+    };
+    assert_eq!((left().await, left().await), (9, 8));
+    let (name, right) = value_of(&limiter).await;
+    let of_another_format = [b"\x09", &right[1..]].concat();
+    let no_ticks = [&right[..17], &[0; 8], &right[25..]].concat();
+    for wrong in [
+        b"".as_slice(),
+        b"17",
+        &right[..29],
+        &right[..49],
+        &right[..right.len() - 1],
+        &[&*right, &[0; 120]].concat(),
+        &[0; 50],
+        &[0xff; 50],
+        &of_another_format,
+        &no_ticks,
+    ] {
+        run(&limiter, cmd("SET").arg(&name).arg(wrong)).await;
+        assert_eq!((left().await, left().await), (9, 8), "{wrong:?}");
+    }
+    run(&limiter, cmd("DEL").arg(&name)).await;
+    run(&limiter, cmd("RPUSH").arg(&name).arg("a list")).await;
+    assert_eq!((left().await, left().await), (9, 8));
+    let (_, value) = value_of(&limiter).await;
+    assert_eq!(value.len(), right.len());
+}
+
+#[tokio::test]
+async fn a_script_that_fails_for_one_goes_on_for_the_others() {
+    let limiter = connect(&Tiers::default()).await;
+    let (ready, caller) = (limiter.shared.ready.load_full(), Subject::new("k1"));
+    let (plan, _) = ready.plans.plan(&caller);
+    let link = &limiter.shared.link;
+    let connection = link.connection().unwrap();
+    for wrong in ["no measure", "no answer"] {
+        let mut request = Request::new(connection.script(), link.prefix(), &ready, plan, &caller);
+        request.command = Cmd::new();
+        match wrong {
+            "no answer" => request.command.arg("ECHO").arg(wrong),
+            _ => {
+                let script = ["EVALSHA", connection.script(), "1", "key", wrong, wrong];
+                request.command.arg(&script)
+            }
+        };
+        let answer = Arc::clone(link).ask(Arc::clone(&connection), request).await;
+        assert!(answer.is_err(), "{wrong}");
+        let current = link.connection().expect("still there");
+        assert!(Arc::ptr_eq(&current, &connection), "{wrong}");
+    }
+    assert!(refused_for(&count(&limiter, caller).await).is_none());
 }
 
 /// As by `SCRIPT FLUSH`, or in a server that took over.
