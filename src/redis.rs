@@ -42,6 +42,7 @@
 use std::{future::ready, net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 use crate::{
     clock::Now,
@@ -73,6 +74,8 @@ pub struct RedisRateLimiter {
 struct Shared {
     link: Arc<Link>,
     ready: ArcSwap<Ready>,
+    /// Held while tiers change: they are in two places, which have to agree.
+    changing: Mutex<()>,
     /// Nothing: an outage refuses.
     local: Option<Local>,
 }
@@ -109,6 +112,7 @@ impl RedisRateLimiter {
     /// [`TierError::TooManyChanges`] after some 65,000 different quotas.
     pub fn set_tiers(&self, tiers: Tiers) -> Result<(), TierError> {
         let shared = &*self.shared;
+        let _changing = shared.changing.lock();
         let ready = Ready::new(tiers)?;
         if let Some(local) = &shared.local {
             local.limiter.set_tiers(ready.divided_by(local.share))?;

@@ -7,6 +7,7 @@ use ::redis::{
     ServerErrorKind, io::tcp::TcpSettings,
 };
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 use super::{Local, RedisRateLimiter, Shared, link::Link, script::Ready};
 use crate::{
@@ -181,6 +182,7 @@ impl ConnectRedis {
             shared: Arc::new(Shared {
                 link,
                 ready: ArcSwap::from_pointee(ready),
+                changing: Mutex::default(),
                 local,
             }),
         })

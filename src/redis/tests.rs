@@ -4,7 +4,11 @@ use std::{
     env,
     future::poll_fn,
     process,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Barrier,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
     time::Duration,
 };
 
@@ -558,6 +562,29 @@ async fn a_script_that_fails_for_one_goes_on_for_the_others() {
         assert!(Arc::ptr_eq(&current, &connection), "{wrong}");
     }
     assert!(refused_for(&count(&limiter, caller).await).is_none());
+}
+
+/// What counts in an outage must not stay another's.
+#[tokio::test]
+async fn tiers_that_two_set_at_once_are_the_same_in_an_outage() {
+    let day = |limit| standard([quota("day", limit, 86_400, Algorithm::SlidingWindow)]);
+    let limiter = connect(&day(4)).await;
+    let shared = &limiter.shared;
+    let local = shared.local.as_ref().unwrap();
+    let together = Barrier::new(2);
+    for _ in 0..2_000 {
+        thread::scope(|threads| {
+            for limit in [400, 800] {
+                let (limiter, together) = (&limiter, &together);
+                threads.spawn(move || {
+                    together.wait();
+                    limiter.set_tiers(day(limit)).unwrap();
+                });
+            }
+        });
+        let ready = shared.ready.load();
+        assert_eq!(local.limiter.tiers(), ready.divided_by(local.share));
+    }
 }
 
 /// As by `SCRIPT FLUSH`, or in a server that took over.
