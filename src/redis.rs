@@ -113,7 +113,7 @@ impl RedisRateLimiter {
     pub fn set_tiers(&self, tiers: Tiers) -> Result<(), TierError> {
         let shared = &*self.shared;
         let _changing = shared.changing.lock();
-        let ready = Ready::new(tiers)?;
+        let ready = shared.ready.load().followed_by(tiers)?;
         if let Some(local) = &shared.local {
             local.limiter.set_tiers(ready.divided_by(local.share))?;
         }
@@ -127,11 +127,11 @@ impl RateLimiter for RedisRateLimiter {
         let shared = &self.shared;
         let tiers = shared.ready.load();
         let (plan, is_known) = tiers.plans.plan(&caller);
+        if !is_known {
+            tell_once(&caller, tiers.plans.version);
+        }
         if plan.quotas.is_empty() || caller.cost == 0 {
             return Check::Done(Allowance::Admitted(Usage::NONE));
-        }
-        if !is_known {
-            tell_once(&caller);
         }
         let Some(connection) = shared.link.connection() else {
             return match &shared.local {
@@ -202,13 +202,15 @@ impl Caller {
     }
 }
 
-/// Once for each time the key is looked up: its place remembers.
-fn tell_once(caller: &Subject<'_>) {
-    if caller.place.is_none_or(|place| place.noted() == 0) {
+/// Once for each time the key is looked up, and again when tiers change: its place remembers by which
+/// it was told.
+fn tell_once(caller: &Subject<'_>, version: u32) {
+    let word = u64::from(version);
+    if caller.place.is_none_or(|place| place.noted() != word) {
         observe::unknown_tier(caller);
     }
     if let Some(place) = caller.place {
-        place.note(1);
+        place.note(word);
     }
 }
 

@@ -44,6 +44,13 @@ impl Ready {
         })
     }
 
+    /// Other tiers in place of these: of a later version, but with no number for what was.
+    pub(super) fn followed_by(&self, tiers: Tiers) -> Result<Self, TierError> {
+        let mut next = Self::new(tiers)?;
+        next.plans.version = self.plans.version.wrapping_add(1);
+        Ok(next)
+    }
+
     /// The same tiers with one part in so many of each quota.
     pub(super) fn divided_by(&self, parts: u32) -> Tiers {
         let mut divided = self.tiers.clone();

@@ -445,3 +445,33 @@ async fn an_unknown_tier_is_told_once_for_a_key() {
             .all(|event| event.message == "backend failed")
     );
 }
+
+/// Also where the tier that counts instead has no limit, and where the request costs nothing.
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+#[tokio::test]
+async fn an_unknown_tier_is_told_where_nothing_is_counted_and_when_tiers_change() {
+    use super::watch::Watch;
+
+    let watch = Watch::default();
+    let _guards = watch.begin();
+    let limiter = super::connect(&super::server::own_name("unknown"), daily(40));
+    let limiter = limiter.await.unwrap();
+    let (gone, place) = (tier("gone"), tower_api_key::Place::default());
+    let caller = CALLER.with_tier(&gone).with_place(&place).with_cost(0);
+    let told = async |caller| {
+        for _ in 0..3 {
+            assert!(is_admitted(&limiter, caller).await);
+        }
+        watch.take().len()
+    };
+    assert_eq!(told(caller).await, 1, "of what costs nothing");
+    let unlimited = Tiers::default().with_unlimited_tier(tier("standard"));
+    limiter.set_tiers(unlimited).unwrap();
+    let caller = caller.with_cost(1);
+    assert_eq!(told(caller).await, 1, "by other tiers, without a limit");
+    let known = daily(40).with_unlimited_tier(gone.clone());
+    limiter.set_tiers(known).unwrap();
+    assert_eq!(told(caller).await, 0);
+    limiter.set_tiers(daily(40)).unwrap();
+    assert_eq!(told(caller).await, 1, "once it has gone again");
+}
