@@ -1,5 +1,7 @@
 //! Where requests are counted: in this process, or in Redis for all hubs that share one.
 
+#[cfg(feature = "redis")]
+use std::time::Duration;
 use std::{error::Error, fmt, str::FromStr, sync::Arc};
 
 use tower_api_key::{MemoryRateLimiter, RateLimiter, Tiers};
@@ -36,7 +38,11 @@ impl Rates {
             Self::Memory => Ok(Arc::new(MemoryRateLimiter::new(tiers))),
             #[cfg(feature = "redis")]
             Self::Redis(url) => {
-                let limiter = tower_api_key::RedisRateLimiter::connect(url, tiers).await?;
+                // Hubs are tried out on laptops, where a machine that is busy for a moment is no
+                // outage. The layer waits a quarter of a second.
+                let limiter = tower_api_key::RedisRateLimiter::connect(url, tiers)
+                    .with_timeout(Duration::from_millis(200))
+                    .await?;
                 Ok(Arc::new(limiter))
             }
             #[cfg(not(feature = "redis"))]
