@@ -36,8 +36,14 @@
 //!   `redis` in your own `Cargo.toml`.
 //! - One server counts. All keys of a caller are in one slot of a cluster, but the client talks to one
 //!   address: a cluster needs a proxy that knows it.
-//! - What a server forgets in a crash or a failover is counted anew. A server that evicts keys where
-//!   memory is short should evict by `volatile-ttl`, or not at all.
+//! - What a server forgets in a crash or a failover is counted anew.
+//! - A caller takes some 270 bytes of the server's memory for each quota, name included, and up to 400
+//!   where he calls often, until a window after his latest request. Who sends no key takes that for
+//!   each address (of IPv6, for each /64): a flood from a million of them is 270 MB for the length of
+//!   the window.
+//! - A server that has reached its `maxmemory` and evicts nothing (`noeviction`) refuses to count, which
+//!   is an outage until there is room. One that evicts should do so by `volatile-ttl`: it forgets first
+//!   what would be over first, and those callers begin anew.
 
 use std::{future::ready, net::IpAddr, sync::Arc};
 
