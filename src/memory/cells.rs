@@ -137,21 +137,7 @@ impl<T: Default> Cells<T> {
         if let Some(place) = self.find(key) {
             return place;
         }
-        let place = match self.idle(&mut growth, judge) {
-            Some(idle) => idle,
-            None if growth.made < self.capacity => {
-                let new = growth.made;
-                growth.made += 1;
-                self.make(new);
-                new
-            }
-            None => self.lightest(&mut growth, judge),
-        };
-        let cell = self.cell(place).expect("made before it was used");
-        let mut content = cell.content.lock();
-        let before = cell.key.swap(key, Ordering::Relaxed);
-        *content = T::default();
-        drop(content);
+        let (place, before) = self.given(key, &mut growth, judge);
         let mut shard = self.shard(before).write();
         if let Ok(entry) = shard.find_entry(before, |other| *other == place) {
             entry.remove();
@@ -162,12 +148,29 @@ impl<T: Default> Cells<T> {
         place
     }
 
-    fn idle(&self, growth: &mut Growth, judge: &impl Judge<T>) -> Option<u32> {
-        (0..LOOKS.min(growth.made)).find_map(|_| {
+    /// Gives a cell to this key, and tells whose it was before.
+    fn given(&self, key: u64, growth: &mut Growth, judge: &impl Judge<T>) -> (u32, u64) {
+        let idle = (0..LOOKS.min(growth.made)).find_map(|_| {
             let place = growth.turn();
-            let is_idle = judge.is_idle(&self.cell(place)?.content.lock());
-            is_idle.then_some(place)
-        })
+            let cell = self.cell(place)?;
+            // Given under the same lock, or what its owner counts in between would be lost.
+            let mut content = cell.content.lock();
+            let is_idle = judge.is_idle(&content);
+            is_idle.then(|| (place, cell.give(key, &mut content)))
+        });
+        if let Some(given) = idle {
+            return given;
+        }
+        let place = if growth.made < self.capacity {
+            let new = growth.made;
+            growth.made += 1;
+            self.make(new);
+            new
+        } else {
+            self.lightest(growth, judge)
+        };
+        let cell = self.cell(place).expect("made before it was used");
+        (place, cell.give(key, &mut cell.content.lock()))
     }
 
     fn lightest(&self, growth: &mut Growth, judge: &impl Judge<T>) -> u32 {
@@ -188,6 +191,14 @@ impl<T: Default> Cells<T> {
             content: Mutex::default(),
         };
         row[place / CHUNK % ROW].get_or_init(|| (0..CHUNK).map(|_| cell()).collect());
+    }
+}
+
+impl<T: Default> Cell<T> {
+    /// To this key, with nothing in it; whose it was before.
+    fn give(&self, key: u64, content: &mut T) -> u64 {
+        *content = T::default();
+        self.key.swap(key, Ordering::Relaxed)
     }
 }
 

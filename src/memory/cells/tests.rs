@@ -1,4 +1,8 @@
-use std::{collections::HashMap, thread};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use proptest::prelude::*;
 
@@ -127,4 +131,44 @@ fn many_threads_that_drive_each_other_out_never_find_what_is_anothers() {
             });
         }
     });
+}
+
+/// Lets the owner know that he is looked at, and waits until he stands at the door.
+struct Announced<'a> {
+    looks: &'a AtomicBool,
+}
+
+impl Judge<Visits> for Announced<'_> {
+    fn is_idle(&self, visits: &Visits) -> bool {
+        self.looks.store(true, Ordering::Release);
+        for _ in 0..100 {
+            thread::yield_now();
+        }
+        visits.idle
+    }
+
+    fn weight(&self, visits: &Visits) -> u64 {
+        visits.count
+    }
+}
+
+#[test]
+fn who_comes_back_while_he_is_looked_at_loses_nothing() {
+    for _ in 0..500 {
+        let cells = Cells::new(100);
+        let (place, _) = visit(&cells, key(0));
+        cells.known(key(0), |visits| visits.idle = true);
+        let looks = AtomicBool::new(false);
+        let finds_his_own = thread::scope(|scope| {
+            let owner = scope.spawn(|| {
+                while !looks.load(Ordering::Acquire) {
+                    thread::yield_now();
+                }
+                cells.at(place, |own| own == key(0), |_| ()).is_some()
+            });
+            cells.of(key(1), &Announced { looks: &looks }, |_| ());
+            owner.join().expect("no panic")
+        });
+        assert!(!finds_his_own, "it is given away by then");
+    }
 }
