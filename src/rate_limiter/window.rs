@@ -11,7 +11,9 @@
 //!    is 1/16384 of the window or less, and of windows up to nine hours a whole part of a second, so
 //!    that whole seconds between requests are whole.
 //!
-//! Time is in microseconds of a clock that never goes back.
+//! Time is in microseconds. Who asks has read the clock a little earlier, so now may be some way before
+//! what was counted last: such a request counts as of the latest one. That shortens the window of
+//! which 1. speaks by as much as now goes back, and lets who waits do so for as much longer.
 
 use crate::rate_limiter::quota::{Algorithm, Quota};
 
@@ -275,8 +277,9 @@ impl Window {
         carried
     }
 
-    /// Sliding: notes requests that were admitted `at` this time, which is not before the latest.
+    /// Sliding: notes requests that were admitted `at` this time, or at that of the latest.
     fn record(&mut self, count: u32, by: &Measure, at: u64) {
+        let at = at.max(self.latest(by));
         if self.is_empty() {
             // The grid begins here, so that a burst is left behind at the very microsecond.
             self.at = at;

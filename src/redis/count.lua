@@ -120,8 +120,9 @@ local function slide(w, by, now)
     end
 end
 
--- Sliding: notes requests that were admitted at this time, which is not before the latest.
+-- Sliding: notes requests that were admitted at this time, or at that of the latest.
 local function record(w, by, count, at)
+    at = max(at, w.last)
     if is_empty(w) then
         w.at, w.coarse = at, false
     else

@@ -32,15 +32,26 @@ fn room(window: &mut Window, by: &Measure, now: u64) -> Room {
 fn drive(
     measure: &Measure,
     requests: impl IntoIterator<Item = (u64, u32)>,
+    after: impl FnMut(&ExactLog, &mut Window, u64, u32, bool),
+) {
+    let requests = requests.into_iter().map(|(wait, cost)| (wait, cost, 0));
+    drive_late(measure, requests, after);
+}
+
+/// The same where each request comes so much later than its clock was read.
+fn drive_late(
+    measure: &Measure,
+    requests: impl IntoIterator<Item = (u64, u32, u64)>,
     mut after: impl FnMut(&ExactLog, &mut Window, u64, u32, bool),
 ) {
     let mut window = Window::new(0);
     let mut log = ExactLog {
         admitted: Vec::new(),
     };
-    let mut now = 1_000_000_007;
-    for (wait, cost) in requests {
-        now += wait;
+    let mut clock = 1_000_000_007;
+    for (wait, cost, late) in requests {
+        clock += wait;
+        let now = clock - late;
         let cost = measure.cost(cost);
         let has_room = room(&mut window, measure, now).remaining >= cost;
         let admitted = window.free_at(cost, measure, now) <= now;
@@ -88,8 +99,58 @@ fn histories() -> impl Strategy<Value = (Quota, Vec<(u64, u32)>)> {
     })
 }
 
+/// The clock may have been read by so much earlier.
+const SKEW: u64 = SECOND / 10;
+
+fn late_histories() -> impl Strategy<Value = (Quota, Vec<(u64, u32, u64)>)> {
+    (histories(), any::<u32>()).prop_map(|((quota, requests), spread)| {
+        let late = (1..).map(|n: u64| (n * u64::from(spread) % (2 * SKEW)).saturating_sub(SKEW));
+        let late_one = |((wait, cost), late)| (wait, cost, late);
+        let requests = requests.into_iter().zip(late).map(late_one).collect();
+        (quota, requests)
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn who_comes_late_gets_nothing_beyond_the_limit((quota, requests) in late_histories()) {
+        let measure = Measure::new(&quota);
+        drive_late(&measure, requests, |log, _, now, _, _| {
+            for end in [now, now + SKEW] {
+                let within = log.within(measure.window - SKEW, end);
+                assert!(within <= u64::from(quota.limit()), "{within} at {now}");
+            }
+        });
+    }
+
+    #[test]
+    fn who_waits_as_told_is_served_also_where_others_come_late(
+        (quota, requests) in late_histories(),
+        algorithm in algorithms(),
+    ) {
+        let measure = Measure::new(&quota.with_algorithm(algorithm));
+        drive_late(&measure, requests, |_, window, now, cost, admitted| {
+            let room_at = |at| room(&mut window.clone(), &measure, at);
+            if !admitted {
+                let free_at = window.free_at(cost, &measure, now);
+                assert!(free_at > now);
+                if algorithm != Algorithm::Gcra {
+                    assert!(free_at <= now + measure.window + SKEW);
+                }
+                assert!(room_at(free_at).remaining >= cost);
+                assert!(room_at(free_at - 1).remaining < cost);
+            }
+            let Room { remaining, grows_at } = room_at(now);
+            if remaining < quota.limit() {
+                assert!(room_at(grows_at).remaining > remaining);
+                assert_eq!(room_at(grows_at - 1).remaining, remaining);
+            }
+            let idle_at = window.idle_at(&measure).max(now);
+            assert_eq!(room_at(idle_at).remaining, quota.limit());
+        });
+    }
 
     #[test]
     fn no_window_holds_more_than_the_limit((quota, requests) in histories()) {
@@ -292,6 +353,17 @@ fn steady_use_gets_all_but_a_sixtieth_in_every_window() {
                 }
             },
         );
+    }
+}
+
+#[test]
+fn who_comes_late_does_not_make_others_earlier() {
+    let measure = Measure::new(&quota(4, 60));
+    let (now, mut window) = (100 * SECOND, Window::new(0));
+    window.take(3, &measure, now);
+    window.take(1, &measure, now - SKEW);
+    for (at, remaining) in [(now + measure.window - 1, 0), (now + measure.window, 4)] {
+        assert_eq!(room(&mut window, &measure, at).remaining, remaining);
     }
 }
 
