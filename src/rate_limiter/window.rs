@@ -24,12 +24,13 @@ use crate::rate_limiter::quota::{Algorithm, Quota};
 #[derive(Debug, Clone)]
 #[repr(C)]
 pub(crate) struct Window {
-    /// Sliding: when the latest request was, rounded up to the grain of the marks. Fixed: when the
-    /// window began. GCRA: when the bucket is full again.
+    /// Sliding: when the latest request was, rounded up to the grain of the marks, and above that
+    /// time the high bits of `early`. Fixed: when the window began. GCRA: when the bucket is full
+    /// again.
     at: u64,
     /// Requests beyond those in marks. Sliding: the group that is not full yet, whose time is `at`.
     filled: u32,
-    /// Sliding: by how many units of time the latest request was earlier than `at`.
+    /// Sliding: by how much the latest request was earlier than `at`, the low bits.
     early: [u8; 3],
     groups: Groups,
     /// Which of the limiter's quotas this is counted by.
@@ -55,8 +56,7 @@ pub(crate) struct Measure {
     pub(crate) tick: u64,
     /// Requests in a coarse group.
     pub(crate) group: u32,
-    /// Sliding: what time is counted in, so that a grain has no more than 2^24 of it: one microsecond
-    /// for windows up to six days.
+    /// Microseconds that time is counted in: one.
     pub(crate) unit: u32,
 }
 
@@ -106,10 +106,7 @@ impl Measure {
             limit,
             window,
             tick,
-            unit: match quota.algorithm() {
-                Algorithm::SlidingWindow => whole_part(tick.div_ceil(UNITS)) as u32,
-                _ => 1,
-            },
+            unit: 1,
             // With the group that is not full yet there are sixty of them: enough for the limit.
             group: limit / (MARKS as u32 + 1) + 1,
         }
@@ -118,14 +115,6 @@ impl Measure {
     /// What a request of this cost counts: who asks for more than the whole quota gets it whole.
     pub(crate) fn cost(&self, cost: u32) -> u32 {
         cost.min(self.limit)
-    }
-
-    /// The time in whole units.
-    fn whole(&self, now: u64) -> u64 {
-        match self.unit {
-            1 => now,
-            unit => now - now % u64::from(unit),
-        }
     }
 
     /// What a full bucket holds, as time.
@@ -153,7 +142,7 @@ impl Window {
     /// Forgets what the window has left behind: comes before all else that is asked of it now.
     pub(crate) fn advance(&mut self, by: &Measure, now: u64) {
         match by.algorithm {
-            Algorithm::SlidingWindow => self.slide(by, by.whole(now)),
+            Algorithm::SlidingWindow => self.slide(by, now),
             Algorithm::FixedWindow if now >= self.at + by.window => self.filled = 0,
             Algorithm::FixedWindow | Algorithm::Gcra => {}
         }
@@ -224,7 +213,7 @@ impl Window {
     /// Counts a request for which there is room.
     pub(crate) fn take(&mut self, cost: u32, by: &Measure, now: u64) {
         match by.algorithm {
-            Algorithm::SlidingWindow => self.record(cost, by, by.whole(now)),
+            Algorithm::SlidingWindow => self.record(cost, by, now),
             Algorithm::FixedWindow => {
                 if self.filled == 0 {
                     self.at = now;
@@ -263,7 +252,7 @@ impl Window {
             (Algorithm::SlidingWindow, Algorithm::SlidingWindow) => {
                 let groups = (0..self.groups.len())
                     .map(|group| (self.step(from), self.time_of(group, from)));
-                for (count, at) in groups.chain([(self.filled, self.latest(from))]) {
+                for (count, at) in groups.chain([(self.filled, self.latest())]) {
                     if count > 0 && at + by.window > now {
                         carried.record(count, by, at);
                     }
@@ -279,17 +268,17 @@ impl Window {
 
     /// Sliding: notes requests that were admitted `at` this time, or at that of the latest.
     fn record(&mut self, count: u32, by: &Measure, at: u64) {
-        let at = at.max(self.latest(by));
+        let at = at.max(self.latest());
         if self.is_empty() {
             // The grid begins here, so that a burst is left behind at the very microsecond.
-            self.at = at;
+            self.set_latest(at, at);
             self.groups = Groups::NONE;
         } else {
             // By less than a window and a grain, or the window would have left it behind.
-            self.at += at.saturating_sub(self.at).div_ceil(by.tick) * by.tick;
+            let grid = self.grid();
+            let grains = at.saturating_sub(grid).div_ceil(by.tick);
+            self.set_latest(at, grid + grains * by.tick);
         }
-        let early = ((self.at - at) / u64::from(by.unit)).to_le_bytes();
-        self.early = [early[0], early[1], early[2]];
         self.filled += count;
         // All full groups at once: a quota that was lowered may make very many of them.
         if self.filled / self.step(by) > self.spare() && !self.groups.are_coarse() && by.group > 1 {
@@ -314,7 +303,8 @@ impl Window {
     /// Marks so many groups as of the latest request.
     fn mark(&mut self, groups: usize, by: &Measure) {
         let start = self.groups.len();
-        self.marks[start..start + groups].fill((self.at / by.tick) as u16);
+        let latest = self.latest_mark(by);
+        self.marks[start..start + groups].fill(latest);
         self.groups = self.groups.with_len(start + groups);
     }
 
@@ -323,7 +313,7 @@ impl Window {
         if self.is_empty() {
             return;
         }
-        if now >= self.latest(by) + by.window {
+        if now >= self.latest() + by.window {
             (self.groups, self.filled) = (Groups::NONE, 0);
             return;
         }
@@ -359,7 +349,7 @@ impl Window {
 
     /// Takes groups apart, where so few requests are left that each has room for itself.
     fn refine(&mut self, by: &Measure) {
-        let mut marks = [(self.at / by.tick) as u16; MARKS];
+        let mut marks = [self.latest_mark(by); MARKS];
         let used = self.used(by);
         let groups = &self.marks[..self.groups.len()];
         for (group, mark) in marks.chunks_mut(by.group as usize).zip(groups) {
@@ -386,18 +376,35 @@ impl Window {
         self.groups.len() as u64 * u64::from(self.step(by)) + u64::from(self.filled)
     }
 
+    /// When the latest request of all was, rounded up to the grain of the marks.
+    fn grid(&self) -> u64 {
+        self.at & TIME
+    }
+
     /// When the latest request of all was.
-    fn latest(&self, by: &Measure) -> u64 {
+    fn latest(&self) -> u64 {
         let [low, middle, high] = self.early;
-        self.at - u64::from(u32::from_le_bytes([low, middle, high, 0])) * u64::from(by.unit)
+        let low = u32::from_le_bytes([low, middle, high, 0]);
+        self.grid() - (self.at >> TIME_BITS << EARLY_BITS | u64::from(low))
+    }
+
+    fn set_latest(&mut self, at: u64, grid: u64) {
+        let early = grid - at;
+        let [low, middle, high, ..] = early.to_le_bytes();
+        self.early = [low, middle, high];
+        self.at = early >> EARLY_BITS << TIME_BITS | grid;
+    }
+
+    fn latest_mark(&self, by: &Measure) -> u16 {
+        (self.grid() / by.tick) as u16
     }
 
     /// When the latest request of a group was: not after the latest of all.
     fn time_of(&self, group: usize, by: &Measure) -> u64 {
-        let latest = (self.at / by.tick) as u16;
+        let latest = self.latest_mark(by);
         match latest.wrapping_sub(self.marks[group]) {
-            0 => self.latest(by),
-            age => self.at - u64::from(age) * by.tick,
+            0 => self.latest(),
+            age => self.grid() - u64::from(age) * by.tick,
         }
     }
 
@@ -406,7 +413,7 @@ impl Window {
         match usize::try_from(group) {
             Ok(group) if group < self.groups.len() => self.time_of(group, by) + by.window,
             _ if self.is_empty() => 0,
-            _ => self.latest(by) + by.window,
+            _ => self.latest() + by.window,
         }
     }
 }
@@ -436,8 +443,11 @@ fn micros(quota: &Quota) -> u64 {
 pub(crate) const MARKS: usize = 59;
 /// Two windows fit into the bits of a mark.
 const GRAINS: u64 = 1 << 15;
-/// In a grain at most.
-const UNITS: u64 = 1 << 24;
+/// Of `at`: enough for 500 years.
+const TIME_BITS: u32 = 54;
+const TIME: u64 = (1 << TIME_BITS) - 1;
+/// Beside `at`. The other ten are in it: together enough for a grain of four hours.
+const EARLY_BITS: u32 = 24;
 /// Microseconds.
 const SECOND: u64 = 1_000_000;
 

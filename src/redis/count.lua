@@ -49,9 +49,6 @@ local function write(w, by)
     return by.text .. struct.pack(WINDOW, w.at, w.last, w.filled, w.coarse and 1 or 0) .. w.marks
 end
 
--- Sliding: the time in whole units.
-local function whole(by, now) return now - now % by.unit end
-
 -- What a full bucket holds, as time.
 local function depth(by) return by.tick * by.limit end
 
@@ -148,7 +145,7 @@ end
 -- How much there is room for, and when that grows.
 local function room(w, by, now)
     if by.algorithm == SLIDING then
-        slide(w, by, whole(by, now))
+        slide(w, by, now)
         local left = by.limit - used(w, by)
         -- Over the limit is only who had more before it was lowered.
         local over = floor(max(-left, 0) / step(w, by))
@@ -176,7 +173,7 @@ end
 -- Counts a request for which there is room.
 local function take(w, by, cost, now)
     if by.algorithm == SLIDING then
-        record(w, by, cost, whole(by, now))
+        record(w, by, cost, now)
     elseif by.algorithm == GCRA then
         w.at = max(w.at, now) + cost * by.tick
     else

@@ -51,6 +51,9 @@ fn drive_late(
     let mut clock = 1_000_000_007;
     for (wait, cost, late) in requests {
         clock += wait;
+        if clock > 500 * 366 * 86_400 * SECOND {
+            break;
+        }
         let now = clock - late;
         let cost = measure.cost(cost);
         let has_room = room(&mut window, measure, now).remaining >= cost;
@@ -83,7 +86,8 @@ fn quotas() -> impl Strategy<Value = Quota> {
         Just(60),
         Just(3_600),
         Just(86_400),
-        1_u64..100_000
+        1_u64..100_000,
+        604_800_u64..=10 * 366 * 86_400,
     ];
     (limits, windows).prop_map(|(limit, seconds)| quota(limit, seconds))
 }
@@ -395,6 +399,23 @@ fn the_largest_quota_is_counted_like_the_smallest() {
         assert_eq!(room(&mut window, &measure, 5).remaining, 0, "{algorithm:?}");
         let free_at = window.free_at(u32::MAX, &measure, 5);
         assert_eq!(room(&mut window, &measure, free_at).remaining, u32::MAX);
+    }
+}
+
+#[test]
+fn the_longest_window_is_exact_to_the_microsecond() {
+    let (short, long) = (quota(2, 3_600), quota(2, 10 * 366 * 86_400));
+    let (from, by) = (Measure::new(&short), Measure::new(&long));
+    for now in [SECOND + 1, SECOND + 777, 400 * 366 * 86_400 * SECOND + 999] {
+        let mut window = Window::new(0);
+        window.take(1, &from, now);
+        let mut window = window.carried(&from, &by, 1, now + 333);
+        window.take(1, &by, now + 333);
+        for (at, remaining) in [(now, 1), (now + 333, 2)] {
+            let left = at + by.window;
+            assert_eq!(room(&mut window, &by, left - 1).remaining, remaining - 1);
+            assert_eq!(room(&mut window, &by, left).remaining, remaining);
+        }
     }
 }
 
