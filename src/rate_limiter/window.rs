@@ -11,6 +11,9 @@
 //!    is 1/16384 of the window or less, and of windows up to nine hours a whole part of a second, so
 //!    that whole seconds between requests are whole.
 //!
+//! Beyond the limit is only who had more before it was lowered. He is counted whole all the same, for
+//! the case that it is raised again: what is older than the groups, as of the oldest of them.
+//!
 //! Time is in microseconds. Who asks has read the clock a little earlier, so now may be some way before
 //! what was counted last: such a request counts as of the latest one. That shortens the window of
 //! which 1. speaks by as much as now goes back, and lets who waits do so for as much longer.
@@ -36,12 +39,12 @@ pub(crate) struct Window {
     /// Which of the limiter's quotas this is counted by.
     pub(crate) quota: u16,
     /// When the latest request of each group was, the oldest group first: the low bits of the number
-    /// of grains.
+    /// of grains. Where there are older requests the last two are their number.
     marks: [u16; MARKS],
 }
 
-/// How many full groups there are, and whether they are of more than one request: the lower bits, and
-/// one above them.
+/// How many full groups there are, whether there are older requests, and whether a group is of more
+/// than one: the lower bits, and two above them.
 #[derive(Debug, Clone, Copy)]
 struct Groups(u8);
 
@@ -71,6 +74,7 @@ pub(crate) struct Room {
 impl Groups {
     const NONE: Self = Self(0);
     const COARSE: u8 = 1 << 7;
+    const OLDER: u8 = 1 << 6;
 
     fn of_one(len: usize) -> Self {
         Self(len as u8)
@@ -81,11 +85,19 @@ impl Groups {
     }
 
     fn with_len(self, len: usize) -> Self {
-        Self(self.0 & Self::COARSE | len as u8)
+        Self(self.0 & (Self::COARSE | Self::OLDER) | len as u8)
+    }
+
+    fn with_older(self, has_older: bool) -> Self {
+        Self(self.0 & !Self::OLDER | if has_older { Self::OLDER } else { 0 })
     }
 
     fn len(self) -> usize {
-        usize::from(self.0 & !Self::COARSE)
+        usize::from(self.0 & !(Self::COARSE | Self::OLDER))
+    }
+
+    fn have_older(self) -> bool {
+        self.0 & Self::OLDER != 0
     }
 
     fn are_coarse(self) -> bool {
@@ -153,11 +165,9 @@ impl Window {
         match by.algorithm {
             Algorithm::SlidingWindow => {
                 let (limit, used) = (u64::from(by.limit), self.used(by));
-                // Over the limit is only who had more before it was lowered.
-                let over = used.saturating_sub(limit) / u64::from(self.step(by));
                 Room {
                     remaining: limit.saturating_sub(used) as u32,
-                    grows_at: self.left_at(over, by).max(now),
+                    grows_at: self.left_at(used.saturating_sub(limit), by).max(now),
                 }
             }
             Algorithm::FixedWindow => {
@@ -194,7 +204,7 @@ impl Window {
             Algorithm::SlidingWindow => {
                 match (self.used(by) + u64::from(cost)).saturating_sub(u64::from(by.limit)) {
                     0 => now,
-                    over => self.left_at((over - 1) / u64::from(self.step(by)), by),
+                    over => self.left_at(over - 1, by),
                 }
             }
             Algorithm::FixedWindow
@@ -244,24 +254,32 @@ impl Window {
     }
 
     /// The same requests counted by another quota: of a sliding window each at its time, of the
-    /// others all as of now.
+    /// others all as of now; by a bucket no more than it holds.
     pub(crate) fn carried(&mut self, from: &Measure, by: &Measure, quota: u16, now: u64) -> Self {
         let mut carried = Self::new(quota);
         self.advance(from, now);
         match (from.algorithm, by.algorithm) {
             (Algorithm::SlidingWindow, Algorithm::SlidingWindow) => {
+                let older = (self.older(), self.time_of(0, from));
                 let groups = (0..self.groups.len())
                     .map(|group| (self.step(from), self.time_of(group, from)));
-                for (count, at) in groups.chain([(self.filled, self.latest())]) {
+                let last = (self.filled, self.latest());
+                for (count, at) in [older].into_iter().chain(groups).chain([last]) {
                     if count > 0 && at + by.window > now {
                         carried.record(count, by, at);
                     }
                 }
             }
-            _ => match self.count(from, now).min(by.limit.into()) {
-                0 => {}
-                used => carried.take(used as u32, by, now),
-            },
+            _ => {
+                let most = match by.algorithm {
+                    Algorithm::Gcra => by.limit,
+                    _ => u32::MAX,
+                };
+                match self.count(from, now).min(most.into()) {
+                    0 => {}
+                    used => carried.take(used as u32, by, now),
+                }
+            }
         }
         carried
     }
@@ -279,7 +297,7 @@ impl Window {
             let grains = at.saturating_sub(grid).div_ceil(by.tick);
             self.set_latest(at, grid + grains * by.tick);
         }
-        self.filled += count;
+        self.filled = self.filled.saturating_add(count);
         // All full groups at once: a quota that was lowered may make very many of them.
         if self.filled / self.step(by) > self.spare() && !self.groups.are_coarse() && by.group > 1 {
             let spare = self.spare();
@@ -289,15 +307,42 @@ impl Window {
         }
         let full = self.filled / self.step(by);
         self.filled -= full * self.step(by);
-        // Only after the limit was lowered are there too many: the oldest do not matter any more.
-        let kept = full.min(MARKS as u32);
-        self.forget(kept.saturating_sub(self.spare()) as usize);
-        self.mark(kept as usize, by);
+        if full <= self.spare() {
+            self.mark(full as usize, by);
+        } else {
+            self.mark_the_latest(full, by);
+        }
+    }
+
+    /// Marks so many groups where only the latest of all have room: the older ones are summed up.
+    fn mark_the_latest(&mut self, full: u32, by: &Measure) {
+        let marked = full.min(MARKS_BESIDE_OLDER as u32);
+        let forgotten = self.groups.len() + marked as usize - MARKS_BESIDE_OLDER;
+        let groups = forgotten as u64 + u64::from(full - marked);
+        let older = u64::from(self.older()) + groups * u64::from(self.step(by));
+        self.forget(forgotten);
+        self.mark(marked as usize, by);
+        self.groups = self.groups.with_older(true);
+        let older = u32::try_from(older).unwrap_or(u32::MAX);
+        self.marks[MARKS_BESIDE_OLDER..].copy_from_slice(&[older as u16, (older >> 16) as u16]);
+    }
+
+    /// Requests older than the oldest group, as of which they count.
+    fn older(&self) -> u32 {
+        match (self.groups.have_older(), &self.marks[MARKS_BESIDE_OLDER..]) {
+            (true, &[low, high]) => u32::from(high) << 16 | u32::from(low),
+            _ => 0,
+        }
     }
 
     /// How many more marks there is room for.
     fn spare(&self) -> u32 {
-        (MARKS - self.groups.len()) as u32
+        let most = if self.groups.have_older() {
+            MARKS_BESIDE_OLDER
+        } else {
+            MARKS
+        };
+        (most - self.groups.len()) as u32
     }
 
     /// Marks so many groups as of the latest request.
@@ -323,6 +368,7 @@ impl Window {
             0 => {}
             left => {
                 self.forget(left);
+                self.groups = self.groups.with_older(false);
                 if self.groups.are_coarse() && self.used(by) <= MARKS as u64 / 2 {
                     self.refine(by);
                 }
@@ -373,7 +419,8 @@ impl Window {
     }
 
     fn used(&self, by: &Measure) -> u64 {
-        self.groups.len() as u64 * u64::from(self.step(by)) + u64::from(self.filled)
+        let full = self.groups.len() as u64 * u64::from(self.step(by));
+        u64::from(self.older()) + full + u64::from(self.filled)
     }
 
     /// When the latest request of all was, rounded up to the grain of the marks.
@@ -408,8 +455,9 @@ impl Window {
         }
     }
 
-    /// When the window leaves a group behind; beyond the full ones, the one that is not.
-    fn left_at(&self, group: u64, by: &Measure) -> u64 {
+    /// When the window leaves a request behind, the oldest being number 0.
+    fn left_at(&self, request: u64, by: &Measure) -> u64 {
+        let group = request.saturating_sub(self.older().into()) / u64::from(self.step(by));
         match usize::try_from(group) {
             Ok(group) if group < self.groups.len() => self.time_of(group, by) + by.window,
             _ if self.is_empty() => 0,
@@ -441,6 +489,7 @@ fn micros(quota: &Quota) -> u64 {
 
 /// Groups in the log of a window.
 pub(crate) const MARKS: usize = 59;
+const MARKS_BESIDE_OLDER: usize = MARKS - 2;
 /// Two windows fit into the bits of a mark.
 const GRAINS: u64 = 1 << 15;
 /// Of `at`: enough for 500 years.

@@ -10,11 +10,13 @@
 --
 -- A value is the measure that it was counted by, and the window: when the latest request was, rounded
 -- up to the grain of the marks and as it was, the requests beyond those in marks, whether a mark is a
--- sixtieth of the limit, and the marks.
+-- sixtieth of the limit and whether there are older requests, their number if so, and the marks.
 
 local MARKS = 59
+local MARKS_BESIDE_OLDER = MARKS - 2
 local MEASURE, MEASURE_SIZE = '>BI4I8I8I4I4', 29
 local WINDOW, WINDOW_SIZE = '>I8I8I4B', 21
+local COARSE, OLDER = 1, 2
 local SLIDING, GCRA, FIXED = 1, 2, 3
 
 local byte, char, rep, sub = string.byte, string.char, string.rep, string.sub
@@ -28,7 +30,9 @@ local function measure(text)
     }
 end
 
-local function new() return {at = 0, last = 0, filled = 0, coarse = false, marks = ''} end
+local function new()
+    return {at = 0, last = 0, filled = 0, coarse = false, older = 0, marks = ''}
+end
 
 -- Whether a value is one that this script can read: whatever else is there counts as nothing.
 local function is_legible(value)
@@ -40,13 +44,19 @@ local function is_legible(value)
 end
 
 local function read(value)
-    local at, last, filled, coarse = struct.unpack(WINDOW, value, MEASURE_SIZE + 1)
-    local marks = sub(value, MEASURE_SIZE + WINDOW_SIZE + 1)
-    return {at = at, last = last, filled = filled, coarse = coarse == 1, marks = marks}
+    local at, last, filled, flags = struct.unpack(WINDOW, value, MEASURE_SIZE + 1)
+    local older, start = 0, MEASURE_SIZE + WINDOW_SIZE + 1
+    if flags >= OLDER then older, start = struct.unpack('>I4', value, start) end
+    return {
+        at = at, last = last, filled = filled, coarse = flags % OLDER == COARSE, older = older,
+        marks = sub(value, start),
+    }
 end
 
 local function write(w, by)
-    return by.text .. struct.pack(WINDOW, w.at, w.last, w.filled, w.coarse and 1 or 0) .. w.marks
+    local flags = (w.coarse and COARSE or 0) + (w.older > 0 and OLDER or 0)
+    local older = w.older > 0 and struct.pack('>I4', w.older) or ''
+    return by.text .. struct.pack(WINDOW, w.at, w.last, w.filled, flags) .. older .. w.marks
 end
 
 -- What a full bucket holds, as time.
@@ -55,7 +65,7 @@ local function depth(by) return by.tick * by.limit end
 -- Sliding: requests in a group.
 local function step(w, by) return w.coarse and by.group or 1 end
 
-local function used(w, by) return #w.marks / 2 * step(w, by) + w.filled end
+local function used(w, by) return w.older + #w.marks / 2 * step(w, by) + w.filled end
 
 local function is_empty(w) return w.marks == '' and w.filled == 0 end
 
@@ -76,8 +86,9 @@ local function time_of(w, by, group)
     return age == 0 and w.last or w.at - age * by.tick
 end
 
--- When the window leaves a group behind; beyond the full ones, the one that is not.
-local function left_at(w, by, group)
+-- When the window leaves a request behind, the oldest being number 0.
+local function left_at(w, by, request)
+    local group = floor(max(request - w.older, 0) / step(w, by))
     if group < #w.marks / 2 then return time_of(w, by, group) + by.length end
     if is_empty(w) then return 0 end
     return w.last + by.length
@@ -106,13 +117,14 @@ end
 local function slide(w, by, now)
     if is_empty(w) then return end
     if now >= w.last + by.length then
-        w.marks, w.filled = '', 0
+        w.marks, w.filled, w.older = '', 0, 0
         return
     end
     local left, groups = 0, #w.marks / 2
     while left < groups and time_of(w, by, left) + by.length <= now do left = left + 1 end
     if left > 0 then
         forget(w, left)
+        w.older = 0
         if w.coarse and used(w, by) <= MARKS / 2 then refine(w, by) end
     end
 end
@@ -126,10 +138,10 @@ local function record(w, by, count, at)
         w.at = w.at + ceil(max(at - w.at, 0) / by.tick) * by.tick
     end
     w.last = at
-    w.filled = w.filled + count
+    w.filled = min(w.filled + count, 4294967295)
     -- Full groups at once and not one by one: a quota that was lowered may make very many of them.
     local full = floor(w.filled / step(w, by))
-    local room = MARKS - #w.marks / 2
+    local room = (w.older > 0 and MARKS_BESIDE_OLDER or MARKS) - #w.marks / 2
     if full > room and not w.coarse and by.group > 1 then
         w.marks = w.marks .. rep(latest_mark(w, by), room)
         w.filled = w.filled - room
@@ -138,8 +150,16 @@ local function record(w, by, count, at)
         room = MARKS - #w.marks / 2
     end
     w.filled = w.filled - full * step(w, by)
-    w.marks = w.marks .. rep(latest_mark(w, by), min(full, MARKS))
-    if full > room then forget(w, #w.marks / 2 - MARKS) end
+    if full <= room then
+        w.marks = w.marks .. rep(latest_mark(w, by), full)
+        return
+    end
+    -- Only the latest groups have room: the older ones are summed up.
+    local marked = min(full, MARKS_BESIDE_OLDER)
+    local forgotten = #w.marks / 2 + marked - MARKS_BESIDE_OLDER
+    w.older = min(w.older + (forgotten + full - marked) * step(w, by), 4294967295)
+    forget(w, forgotten)
+    w.marks = w.marks .. rep(latest_mark(w, by), marked)
 end
 
 -- How much there is room for, and when that grows.
@@ -147,9 +167,7 @@ local function room(w, by, now)
     if by.algorithm == SLIDING then
         slide(w, by, now)
         local left = by.limit - used(w, by)
-        -- Over the limit is only who had more before it was lowered.
-        local over = floor(max(-left, 0) / step(w, by))
-        return max(left, 0), max(left_at(w, by, over), now)
+        return max(left, 0), max(left_at(w, by, max(-left, 0)), now)
     elseif by.algorithm == GCRA then
         if w.at <= now then return by.limit, now end
         local left = floor(max(depth(by) - (w.at - now), 0) / by.tick)
@@ -163,7 +181,7 @@ end
 local function free_at(w, by, cost, now)
     if by.algorithm == SLIDING then
         local over = used(w, by) + cost - by.limit
-        return max(left_at(w, by, floor((over - 1) / step(w, by))), now)
+        return max(left_at(w, by, over - 1), now)
     elseif by.algorithm == GCRA then
         return max(max(w.at, now) + cost * by.tick - depth(by), now)
     end
@@ -190,11 +208,14 @@ local function count(w, by, now)
 end
 
 -- The same requests counted by another quota: of a sliding window each at its time, of the others
--- all as of now.
+-- all as of now; by a bucket no more than it holds.
 local function carried(w, from, by, now)
     local carried = new()
     room(w, from, now)
     if from.algorithm == SLIDING and by.algorithm == SLIDING then
+        if w.older > 0 and time_of(w, from, 0) + by.length > now then
+            record(carried, by, w.older, time_of(w, from, 0))
+        end
         for group = 0, #w.marks / 2 do
             local is_full = group < #w.marks / 2
             local requests = is_full and step(w, from) or w.filled
@@ -202,7 +223,8 @@ local function carried(w, from, by, now)
             if requests > 0 and at + by.length > now then record(carried, by, requests, at) end
         end
     else
-        local requests = min(count(w, from, now), by.limit)
+        local requests = count(w, from, now)
+        if by.algorithm == GCRA then requests = min(requests, by.limit) end
         if requests > 0 then take(carried, by, requests, now) end
     end
     return carried

@@ -283,6 +283,32 @@ proptest! {
             assert!(remaining + most + spare >= u64::from(after.limit()).min(most + spare));
         });
     }
+
+    #[test]
+    fn a_quota_that_is_lowered_and_raised_again_has_lost_nothing(
+        (quota, requests) in histories(),
+        limit in 1_u64..1_100,
+        part in 0_u64..10,
+    ) {
+        let measure = Measure::new(&quota);
+        let lower = Measure::new(&self::quota(limit.min(quota.limit().into()), quota.window().as_secs()));
+        drive(&measure, requests, |log, window, now, _, _| {
+            let mut lowered = window.clone().carried(&measure, &lower, 1, now);
+            let later = now + measure.window * part / 10;
+            let Room { remaining, grows_at } = room(&mut lowered, &lower, later);
+            if remaining < lower.limit {
+                assert!(grows_at <= later + lower.window);
+                let room_at = |at| room(&mut lowered.clone(), &lower, at).remaining;
+                assert_eq!(room_at(grows_at - 1), remaining);
+                assert!(room_at(grows_at) > remaining);
+            }
+            let raised = lowered.carried(&lower, &measure, 0, later);
+            let counted = raised.count(&measure, later);
+            assert!(counted >= log.within(measure.window, later));
+            let before = u64::from(quota.limit() - room(window, &measure, now).remaining);
+            assert!(counted <= before, "nor gained anything");
+        });
+    }
 }
 
 fn algorithms() -> impl Strategy<Value = Algorithm> {
@@ -429,6 +455,25 @@ fn the_largest_quota_is_lowered_at_once() {
     let mut lowered = window.carried(&from, &by, 1, SECOND);
     assert_eq!(room(&mut lowered, &by, SECOND).remaining, 0);
     assert_eq!(lowered.free_at(3, &by, SECOND), SECOND + by.window);
+}
+
+#[test]
+fn a_quota_that_was_lowered_for_a_while_finds_all_again() {
+    let (high, low) = (quota(5_000, 3_600), quota(100, 3_600));
+    for algorithm in [Algorithm::SlidingWindow, Algorithm::FixedWindow] {
+        let [from, by] = [high, low].map(|quota| Measure::new(&quota.with_algorithm(algorithm)));
+        let mut window = Window::new(0);
+        window.take(5_000, &from, SECOND);
+        let mut lowered = window.carried(&from, &by, 1, SECOND);
+        assert_eq!(room(&mut lowered, &by, SECOND).remaining, 0);
+        let over = SECOND + from.window;
+        assert_eq!(lowered.free_at(1, &by, SECOND), over);
+        let mut raised = lowered.carried(&by, &from, 0, SECOND);
+        for (at, remaining) in [(SECOND, 0), (over - 1, 0), (over, 5_000)] {
+            let left = room(&mut raised, &from, at).remaining;
+            assert_eq!(left, remaining, "{algorithm:?}");
+        }
+    }
 }
 
 #[test]
