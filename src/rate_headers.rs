@@ -2,17 +2,21 @@
 //!
 //! `RateLimit-Policy` and `RateLimit` as in [draft-ietf-httpapi-ratelimit-headers-10][draft], lists
 //! of structured fields (RFC 9651) with one member a quota, and beside them, where the service asks
-//! for it, the three `X-RateLimit` headers that older clients read, of the quota of which least is
+//! for it, the three `X-RateLimit` headers that older clients read, of one quota: of the one that a
+//! refusal names, whose reset is then when `Retry-After` is over, and else of that of which least is
 //! left.
 //!
 //! [draft]: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/10/
 
-use std::{fmt, io::Write};
+use std::{fmt, io::Write, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
 
-use crate::{clock::Timestamp, rate_limiter::Usage};
+use crate::{
+    clock::Timestamp,
+    rate_limiter::{QuotaUsage, Refusal, Usage},
+};
 
 /// Which headers a layer writes.
 #[derive(Debug, Clone, Copy)]
@@ -32,12 +36,33 @@ pub(crate) struct RateFields {
 }
 
 impl RateHeaders {
-    /// What to say, if anything: nothing of who has no quota.
+    /// What to say of a request that was admitted, if anything: nothing of who has no quota.
     pub(crate) fn fields(self, usage: &Usage, now: Timestamp) -> Option<RateFields> {
+        let tightest = usage.tightest()?;
+        self.of(usage, tightest, tightest.reset(), now)
+    }
+
+    /// What to say of a request that was refused: how long it takes until it is admitted.
+    pub(crate) fn fields_of_refusal(self, refusal: &Refusal, now: Timestamp) -> Option<RateFields> {
+        let named = |usage: &&QuotaUsage| usage.quota().name() == refusal.quota;
+        let usage = &refusal.usage;
+        match usage.quotas().find(named) {
+            Some(named) => self.of(usage, named, refusal.retry_after, now),
+            None => self.fields(usage, now),
+        }
+    }
+
+    /// With the `X-RateLimit` headers of this quota.
+    fn of(
+        self,
+        usage: &Usage,
+        told: &QuotaUsage,
+        reset: Duration,
+        now: Timestamp,
+    ) -> Option<RateFields> {
         if !(self.standard || self.x) {
             return None;
         }
-        let tightest = usage.tightest()?;
         let mut text = Vec::with_capacity(USUAL_LENGTH);
         let mut ends = [0; FIELDS];
         if self.standard {
@@ -67,9 +92,9 @@ impl RateHeaders {
         ends[1] = text.len() as u16;
         if self.x {
             // Rounded up, as `t` is: who waits until then is not early.
-            let reset = now.saturating_add(tightest.reset()).unix_micros();
+            let reset = now.saturating_add(reset).unix_micros();
             let reset = reset.div_euclid(1_000_000) + i64::from(reset.rem_euclid(1_000_000) > 0);
-            let (limit, remaining) = (tightest.quota().limit(), tightest.remaining());
+            let (limit, remaining) = (told.quota().limit(), told.remaining());
             for (end, number) in ends[2..]
                 .iter_mut()
                 .zip([limit.into(), remaining.into(), reset])
@@ -132,10 +157,8 @@ const USUAL_LENGTH: usize = 96;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::rate_limiter::{Quota, QuotaUsage};
+    use crate::{key_store::Tier, rate_limiter::Quota};
 
     const ALL: RateHeaders = RateHeaders {
         standard: true,
@@ -193,6 +216,39 @@ mod tests {
         let standard = false;
         let x = RateHeaders { standard, ..ALL };
         assert_eq!(written(x.fields(&one, now)).len(), 3);
+    }
+
+    fn x_of(fields: Option<RateFields>) -> [String; 3] {
+        let [.., limit, remaining, reset] = &written(fields)[..] else {
+            panic!("three at least");
+        };
+        [limit, remaining, reset].map(|line| line.rsplit(' ').next().expect("a value").to_owned())
+    }
+
+    #[test]
+    fn reset_of_a_refusal_is_when_it_is_admitted() {
+        let now = Timestamp::from_unix_seconds(1_000);
+        let hour = Quota::per_hour(1_000).expect("a quota");
+        let burst = Quota::new("burst", 20, Duration::from_secs(1)).expect("a quota");
+        let refused = |usage: Usage, quota, seconds| {
+            let (tier, takes) = (Tier::new("standard").expect("a tier"), seconds);
+            let refusal = Refusal::new(tier, quota, Duration::from_secs(takes));
+            x_of(ALL.fields_of_refusal(&refusal.with_usage(usage), now))
+        };
+        // Both used up.
+        let both = usage(&[(burst, 0, 0.5), (hour, 0, 1_800.0)]);
+        assert_eq!(refused(both, "hour", 1_800), ["1000", "0", "2800"]);
+        // A request that costs more than is left of either.
+        let some = usage(&[(burst, 1, 0.5), (hour, 3, 10.0)]);
+        assert_eq!(refused(some, "hour", 1_800), ["1000", "3", "2800"]);
+        // Who is admitted is told of the one that stays used up for longer.
+        for quotas in [
+            [(burst, 0, 0.5), (hour, 0, 1_800.0)],
+            [(hour, 0, 1_800.0), (burst, 0, 0.5)],
+        ] {
+            let admitted = x_of(ALL.fields(&usage(&quotas), now));
+            assert_eq!(admitted, ["1000", "0", "2800"]);
+        }
     }
 
     #[test]

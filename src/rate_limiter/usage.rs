@@ -1,6 +1,6 @@
 //! How much of a caller's quotas is used.
 
-use std::{fmt, time::Duration};
+use std::{cmp::Reverse, fmt, time::Duration};
 
 use crate::rate_limiter::{
     quota::{Quota, QuotaName},
@@ -35,9 +35,10 @@ impl Usage {
         self.quotas.iter().map_while(Option::as_ref)
     }
 
-    /// The quota of which least is left.
+    /// The quota of which least is left; of several the one whose `reset` is the latest.
     pub fn tightest(&self) -> Option<&QuotaUsage> {
-        self.quotas().min_by_key(|usage| usage.remaining)
+        let tightness = |usage: &&QuotaUsage| (usage.remaining, Reverse(usage.reset));
+        self.quotas().min_by_key(tightness)
     }
 
     /// One more quota. A fifth one is not kept.
