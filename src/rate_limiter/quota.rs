@@ -34,16 +34,23 @@ pub struct Quota {
 /// | [`SlidingWindow`](Self::SlidingWindow) | N | N | the next N when the window has passed |
 /// | [`Gcra`](Self::Gcra) | N | fewer than 2 N | one more each N-th part of the window |
 /// | [`FixedWindow`](Self::FixedWindow) | N | at most 2 N | the next N when the window has passed |
+///
+/// Time is that at which a request reads the clock. Where requests run beside each other and count in
+/// another order, a window is shorter by what lies between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Algorithm {
     /// Never more than N requests in any window, wherever it begins, and under steady use never fewer
     /// than N less one sixtieth of N: when a request is refused, that many have been admitted within
     /// the window that ends there. While no more than 59 requests lie in the window it is exact. Time
-    /// is counted in grains of at most 1/16384 of the window.
+    /// is counted in grains of at most 1/16384 of the window. After a change of tiers one group of the
+    /// quota before and one of the new one, each of a sixtieth of its limit, may count for longer, and
+    /// of what exceeds a limit that was lowered three of them.
     #[default]
     SlidingWindow,
-    /// The generic cell rate algorithm (ITU-T I.371): a bucket of N that fills up evenly.
+    /// The generic cell rate algorithm (ITU-T I.371): a bucket of N that fills up evenly. The time of
+    /// one request is rounded up to whole microseconds, so that of the highest rates fewer come through
+    /// steadily: of 600,000 a second 500,000, of 1,500 a second 1,499.
     Gcra,
     /// A counter that begins anew with the first request after its window.
     FixedWindow,

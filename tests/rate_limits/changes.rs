@@ -32,6 +32,18 @@ async fn quota_is_raised_and_lowered_with_what_was_counted() {
 }
 
 #[tokio::test]
+async fn quota_that_was_lowered_for_a_while_finds_all_it_had_counted() {
+    let limiter = MemoryRateLimiter::new(standard([per_hour(200)]));
+    let world = limited_by(&limiter).await;
+    let key = world.key(&[]).await;
+    exactly(burst(|| me(&world, &key)).await, 200, "standard");
+    limiter.set_tiers(standard([per_hour(10)])).expect("set");
+    one_too_many(&me(&world, &key).await, "standard", "hour", 3_600);
+    limiter.set_tiers(standard([per_hour(202)])).expect("set");
+    left(&me(&world, &key).await, "\"hour\";r=1;t=3600");
+}
+
+#[tokio::test]
 async fn longer_window_counts_what_the_shorter_one_has_counted() {
     let minute = |seconds| {
         let window = Duration::from_secs(seconds);
