@@ -13,7 +13,7 @@
 //! | `backend failed` | `WARN` | `backend`, `error`; of a limiter's server that is away once, and by each try whether it is back |
 //! | `look-up failed` | `WARN` | `backend`, `reason` |
 //! | `maintenance failed` | `WARN` | `task`, `error` |
-//! | `unknown tier` | `WARN` | `tier`, `principal`: the default tier counts instead; told once for each time the key is looked up, and again when tiers change |
+//! | `unknown tier` | `WARN` | `tier`, `principal`: the default tier counts instead; told once for each credential that is remembered, and again when its tier or the tiers have changed |
 //! | `store and ledger reconciled` | `WARN` | `freed`, `told`, `revoked`: how many keys; only where there was something to repair |
 //!
 //! | counter | labels |

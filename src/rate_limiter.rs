@@ -66,8 +66,8 @@ pub struct Subject<'a> {
 }
 
 /// A word that a limiter may keep with what the layer remembers of a credential, so that it need not
-/// look for where it counts it. It lives no longer than that memory, and all credentials of one key
-/// have one of their own.
+/// look for where it counts it. It lives as long as the credential is remembered: a new look-up takes
+/// it over unless the key has changed. Each credential has one of its own.
 #[derive(Debug, Default)]
 pub struct Place(AtomicU64);
 

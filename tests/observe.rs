@@ -415,6 +415,37 @@ async fn tier_that_is_taken_away_is_told_once_for_each_key_in_use() {
     }
 }
 
+#[tokio::test]
+async fn unknown_tier_is_told_once_also_where_nothing_is_counted() {
+    let watch = Watch::default();
+    let _guards = watch.begin();
+    let gold = tier("gold");
+    let free = Tiers::default().with_unlimited_tier(Tiers::default().default_tier().clone());
+    for (tiers, costs) in [
+        (free, [1, 1, 1, 1]),
+        (Tiers::default(), [0, 1, 0, 1]),
+        (Tiers::default(), [1, 0, 1, 0]),
+    ] {
+        let limiter = MemoryRateLimiter::new(tiers.clone());
+        let place = tower_api_key::Place::default();
+        let caller = Subject::new("k1").with_tier(&gold).with_place(&place);
+        for _ in 0..2 {
+            for cost in costs {
+                limiter.check(caller.with_cost(cost), SystemClock::new().now());
+            }
+            let events = watch.take();
+            assert_eq!(events.len(), 1, "{costs:?}: {events:?}");
+            told(
+                &events,
+                Level::WARN,
+                "unknown tier",
+                texts([("tier", "gold"), ("principal", "k1")]),
+            );
+            limiter.set_tiers(tiers.clone()).expect("set");
+        }
+    }
+}
+
 /// Does whatever there is to tell of.
 async fn everything(watch: &Watch) {
     let limiter = Limiter::default();

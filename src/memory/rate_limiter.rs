@@ -49,8 +49,6 @@ pub struct MemoryRateLimiter {
 
 struct Shared {
     plans: ArcSwap<Plans>,
-    /// The same as they were given.
-    tiers: ArcSwap<Tiers>,
     /// Makes keys of cells, in a way that nobody outside can foresee.
     hasher: RandomState,
     callers: Cells<Windows>,
@@ -90,7 +88,9 @@ impl MemoryRateLimiter {
         Self::with_capacity(tiers, ADDRESSES)
     }
 
-    /// How many addresses are counted at once, of 160 bytes each. By default 65,536.
+    /// A limiter of the same tiers that counts so many addresses at once, of 160 bytes each: at least
+    /// one, by default 65,536. It has counted nothing yet, and clones made before are of the other one:
+    /// call it first.
     ///
     /// ```
     /// # use tower_api_key::{MemoryRateLimiter, Tiers};
@@ -98,7 +98,7 @@ impl MemoryRateLimiter {
     /// ```
     #[must_use]
     pub fn with_address_capacity(self, addresses: usize) -> Self {
-        Self::with_capacity(Tiers::clone(&self.shared.tiers.load()), addresses)
+        Self::with_capacity(self.tiers(), addresses)
     }
 
     fn with_capacity(tiers: Tiers, addresses: usize) -> Self {
@@ -107,7 +107,6 @@ impl MemoryRateLimiter {
         Self {
             shared: Arc::new(Shared {
                 plans: ArcSwap::from_pointee(plans),
-                tiers: ArcSwap::from_pointee(tiers),
                 hasher: RandomState::new(),
                 callers: Cells::new(cells::MOST),
                 addresses: Cells::new(addresses),
@@ -117,32 +116,32 @@ impl MemoryRateLimiter {
 
     /// The tiers in force.
     pub fn tiers(&self) -> Tiers {
-        Tiers::clone(&self.shared.tiers.load())
+        self.shared.plans.load().tiers.clone()
     }
 
     /// Puts other tiers in force, for the next request on. What was counted goes on: by the quota of
-    /// the same name in the same tier. Where a limit is lowered, what exceeds it is forgotten.
+    /// the same name in the same tier. What exceeds a limit that is lowered is kept for the case that
+    /// it is raised again, except by [`Algorithm::Gcra`](crate::Algorithm::Gcra), whose bucket is then
+    /// just used up.
     ///
     /// # Errors
     ///
     /// [`TierError::TooManyChanges`] after some 65,000 different quotas.
     pub fn set_tiers(&self, tiers: Tiers) -> Result<(), TierError> {
-        let shared = &*self.shared;
-        let mut failed = None;
-        shared.plans.rcu(|plans| match plans.followed_by(&tiers) {
-            Ok(next) => Arc::new(next),
-            Err(error) => {
-                failed = Some(error);
-                Arc::clone(plans)
-            }
-        });
-        match failed {
-            Some(error) => Err(error),
-            None => {
-                shared.tiers.store(tiers.into());
-                Ok(())
-            }
-        }
+        let mut outcome = Ok(());
+        self.shared
+            .plans
+            .rcu(|plans| match plans.followed_by(&tiers) {
+                Ok(next) => {
+                    outcome = Ok(());
+                    Arc::new(next)
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    Arc::clone(plans)
+                }
+            });
+        outcome
     }
 
     /// Counts a request, or says why not.
@@ -193,13 +192,19 @@ impl Shared {
         usage: &mut Usage,
     ) -> Option<Outcome> {
         let (plan, is_known) = plans.plan(caller);
+        let noted = caller.place.map_or(0, Place::noted);
         if plan.quotas.is_empty() || caller.cost == 0 {
+            if !is_known && !self.is_noted(noted, plan, caller, plans.version) {
+                observe::unknown_tier(caller);
+                caller
+                    .place
+                    .inspect(|place| place.note(no_place(plans.version)));
+            }
             return Some(Outcome::Admitted);
         }
         let moment = Moment::new(plans, now);
         let mut count = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, true, usage);
         let who = plan.who(caller);
-        let noted = caller.place.map_or(0, Place::noted);
         // Where a caller is counted by address, his place is another one each time: what is noted
         // tells only by which tiers he was counted last.
         if noted != 0 && !matches!(who, Who::Network(_)) {
@@ -213,16 +218,22 @@ impl Shared {
         let (place, outcome) = self.cells(who).of(key, &moment, count);
         let outcome = outcome?;
         let word = match who {
-            Who::Network(_) => word(0, 0, plans.version),
+            Who::Network(_) => no_place(plans.version),
             _ => word(place, key, plans.version),
         };
         if noted != word {
-            if !is_known {
+            if !is_known && noted != no_place(plans.version) {
                 observe::unknown_tier(caller);
             }
             caller.place.inspect(|place| place.note(word));
         }
         Some(outcome)
+    }
+
+    /// Whether tiers of this version have noted this word for the caller.
+    fn is_noted(&self, noted: u64, plan: &Plan, caller: &Subject<'_>, version: u32) -> bool {
+        let key = self.key(plan.who(caller), plan);
+        noted == no_place(version) || noted == word(noted_place(noted), key, version)
     }
 
     fn look(
@@ -260,7 +271,7 @@ impl RateLimiter for MemoryRateLimiter {
 impl fmt::Debug for MemoryRateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryRateLimiter")
-            .field("tiers", &self.shared.tiers.load())
+            .field("tiers", &self.tiers())
             .finish_non_exhaustive()
     }
 }
@@ -393,6 +404,11 @@ fn word(place: u32, key: u64, version: u32) -> u64 {
     (u64::from(place) + 1) << PROOF | mark >> (64 - PROOF)
 }
 
+/// What is noted for who is counted elsewhere, or not at all.
+fn no_place(version: u32) -> u64 {
+    word(0, 0, version)
+}
+
 fn noted_place(word: u64) -> u32 {
     ((word >> PROOF) as u32).saturating_sub(1)
 }
@@ -403,96 +419,4 @@ const PROOF: u32 = 38;
 const ADDRESSES: usize = 65_536;
 
 #[cfg(test)]
-mod tests {
-    use std::thread;
-
-    use super::*;
-    use crate::{
-        clock::{Clock, ManualClock},
-        rate_limiter::CountBy,
-    };
-
-    fn admitted(limiter: &MemoryRateLimiter, caller: Subject<'_>, now: Now) -> bool {
-        matches!(limiter.count(&caller, now), Allowance::Admitted(_))
-    }
-
-    #[test]
-    fn a_caller_takes_160_bytes() {
-        assert_eq!(Cells::<Windows>::BYTES, 160);
-    }
-
-    #[test]
-    fn a_place_leads_to_nobody_else_once_it_was_given_away() {
-        let tiers = Tiers::default();
-        let limiter = MemoryRateLimiter::new(tiers.clone());
-        let clock = ManualClock::new();
-        let place = Place::default();
-        let named = |name| Subject::new(name).with_place(&place);
-        assert!(admitted(&limiter, named("first"), clock.now()));
-        let noted = place.noted();
-        assert_ne!(noted, 0);
-        assert!(admitted(&limiter, named("first"), clock.now()));
-        assert_eq!(place.noted(), noted, "it is where it was");
-        // An hour later he has given his cell to another.
-        clock.advance(Duration::from_secs(3_600));
-        for _ in 0..1_000 {
-            assert!(admitted(&limiter, Subject::new("second"), clock.now()));
-        }
-        assert!(admitted(&limiter, named("first"), clock.now()));
-        assert_ne!(place.noted(), noted, "it is another one now");
-        assert!(!admitted(&limiter, Subject::new("second"), clock.now()));
-        // Other tiers may count him elsewhere.
-        let noted = place.noted();
-        limiter.set_tiers(tiers).expect("set");
-        assert!(admitted(&limiter, named("first"), clock.now()));
-        assert_ne!(place.noted(), noted);
-    }
-
-    #[test]
-    fn threads_at_once_are_admitted_the_limit_and_not_one_more() {
-        for with_place in [false, true] {
-            let limiter = MemoryRateLimiter::new(Tiers::default());
-            let (now, place) = (ManualClock::new().now(), Place::default());
-            let count = || {
-                let caller = Subject::new("k1");
-                let caller = if with_place {
-                    caller.with_place(&place)
-                } else {
-                    caller
-                };
-                (0..1_000)
-                    .filter(|_| admitted(&limiter, caller, now))
-                    .count()
-            };
-            let all = thread::scope(|scope| {
-                let threads = [(); 4].map(|()| scope.spawn(count));
-                threads.map(|thread| thread.join().expect("no panic"))
-            });
-            assert_eq!(all.iter().sum::<usize>(), 1_000);
-        }
-    }
-
-    #[test]
-    fn owners_keys_and_tiers_of_one_name_are_apart() {
-        let tier = |name| Tier::new(name).expect("a tier");
-        let one = [Quota::per_hour(1).expect("a quota")];
-        let [by_key, by_owner] = ["standard", "premium"].map(tier);
-        let tiers = Tiers::default()
-            .with_tier(by_key.clone(), one)
-            .and_then(|tiers| tiers.with_tier(by_owner.clone(), one))
-            .and_then(|tiers| tiers.with_count_by(&by_owner, CountBy::Owner));
-        let limiter = MemoryRateLimiter::new(tiers.expect("tiers"));
-        let now = ManualClock::new().now();
-        let callers = [
-            Subject::new("x"),
-            Subject::new("x").with_tier(&by_owner),
-            Subject::new("y").with_tier(&by_owner).with_owner("x"),
-        ];
-        for caller in callers {
-            assert!(admitted(&limiter, caller, now), "{caller:?}");
-            assert!(!admitted(&limiter, caller, now), "{caller:?}");
-        }
-        let other_key = Subject::new("z").with_tier(&by_owner).with_owner("x");
-        assert!(!admitted(&limiter, other_key, now), "of the same owner");
-    }
-}
+mod tests;

@@ -14,6 +14,8 @@ use crate::{
 /// one goes on under the one of the same name.
 #[derive(Debug, Default)]
 pub(crate) struct Plans {
+    /// As they were given.
+    pub(crate) tiers: Tiers,
     /// In the order of [`by_length`].
     plans: Vec<Plan>,
     default: usize,
@@ -64,6 +66,7 @@ impl Plans {
     /// [`TierError::TooManyChanges`] where there is no number left for a new quota.
     pub(crate) fn followed_by(&self, tiers: &Tiers) -> Result<Self, TierError> {
         let mut next = Self {
+            tiers: tiers.clone(),
             known: self.known.clone(),
             version: self.version.wrapping_add(1),
             ..Self::default()
