@@ -223,7 +223,7 @@ impl Gate {
                 Found::Pass(pass) => pass,
                 Found::Denied(code) => return refuse(code.into(), None),
                 Found::HeldUp(refusal) => {
-                    let fields = self.rate_headers.fields(&refusal.usage, now().wall);
+                    let fields = self.rate_headers.fields_of_refusal(&refusal, now().wall);
                     let denial = Denial::held_up(refusal.quota, refusal.retry_after);
                     return refuse(denial.with_rate_fields(fields), None);
                 }
@@ -389,7 +389,7 @@ impl Gate {
                 }
             }
             Allowance::Refused(refusal) => {
-                let fields = self.rate_headers.fields(&refusal.usage, now);
+                let fields = self.rate_headers.fields_of_refusal(&refusal, now);
                 let denial = Denial::new(DenialCode::RateLimited)
                     .with_quota(refusal.tier, refusal.quota, refusal.retry_after)
                     .with_rate_fields(fields);

@@ -20,9 +20,9 @@ use support::{
 };
 use tower::Layer;
 use tower_api_key::{
-    Allowance, BackendError, Check, CountBy, Holder, KeyPatch, LicenseLedger, MemoryRateLimiter,
-    NewKey, Now, Operation, PeerAddress, Principal, Quota, RateLimiter, Refusal, RequireModule,
-    Subject, Tier, Tiers, TokenError, TokenVerifier, Usage,
+    Allowance, BackendError, Check, Clock, CountBy, Holder, KeyPatch, LicenseLedger,
+    MemoryRateLimiter, NewKey, Now, Operation, PeerAddress, Principal, Quota, RateLimiter, Refusal,
+    RequireModule, Subject, SystemClock, Tier, Tiers, TokenError, TokenVerifier, Usage,
 };
 use tracing::Level;
 use watch::{Told, Watch, counts, texts, told};
@@ -419,7 +419,7 @@ async fn tier_that_is_taken_away_is_told_once_for_each_key_in_use() {
 async fn unknown_tier_is_told_once_also_where_nothing_is_counted() {
     let watch = Watch::default();
     let _guards = watch.begin();
-    let gold = tier("gold");
+    let gold = Tier::new("gold").expect("a tier");
     let free = Tiers::default().with_unlimited_tier(Tiers::default().default_tier().clone());
     for (tiers, costs) in [
         (free, [1, 1, 1, 1]),
@@ -505,7 +505,7 @@ async fn everything(watch: &Watch) {
 /// Nobody listens on port 1.
 #[cfg(feature = "redis")]
 async fn away() {
-    use tower_api_key::{Clock, RedisRateLimiter, SystemClock};
+    use tower_api_key::RedisRateLimiter;
 
     let guests = Tier::new("anonymous").expect("a tier");
     let one = Quota::per_hour(1).expect("a quota");
