@@ -110,8 +110,8 @@ impl RedisRateLimiter {
     }
 
     /// Puts other tiers in force in this process, for the next request on. What was counted goes on:
-    /// by the quota of the same name in the same tier. Where a limit is lowered, what exceeds it is
-    /// forgotten.
+    /// by the quota of the same name in the same tier. What exceeds a limit that is lowered is
+    /// kept for the case that it is raised again; a bucket (GCRA) is then used up.
     ///
     /// # Errors
     ///

@@ -129,7 +129,6 @@ impl ByHand {
         measure.extend(3_600_000_000_u64.to_be_bytes());
         measure.extend(125_000_u64.to_be_bytes());
         measure.extend(17_u32.to_be_bytes());
-        measure.extend(1_u32.to_be_bytes());
         Self {
             calls,
             script: script.expect("loaded"),

@@ -59,8 +59,8 @@ pub(crate) struct Measure {
     pub(crate) tick: u64,
     /// Requests in a coarse group.
     pub(crate) group: u32,
-    /// Microseconds that time is counted in: one.
-    pub(crate) unit: u32,
+    /// By what a time is multiplied, and divided by 2^64, to be counted in `tick`.
+    per_tick: u64,
 }
 
 /// How much a window has room for.
@@ -118,7 +118,7 @@ impl Measure {
             limit,
             window,
             tick,
-            unit: 1,
+            per_tick: u64::MAX / tick,
             // With the group that is not full yet there are sixty of them: enough for the limit.
             group: limit / (MARKS as u32 + 1) + 1,
         }
@@ -127,6 +127,13 @@ impl Measure {
     /// What a request of this cost counts: who asks for more than the whole quota gets it whole.
     pub(crate) fn cost(&self, cost: u32) -> u32 {
         cost.min(self.limit)
+    }
+
+    /// How many whole ticks there are in a time: a division that takes a fifth of one.
+    fn ticks(&self, time: u64) -> u64 {
+        let ticks = (u128::from(time) * u128::from(self.per_tick) >> 64) as u64;
+        // Of times that come before the year 500,000 it is at most one too few.
+        ticks + u64::from(time - ticks * self.tick >= self.tick)
     }
 
     /// What a full bucket holds, as time.
@@ -294,18 +301,21 @@ impl Window {
         } else {
             // By less than a window and a grain, or the window would have left it behind.
             let grid = self.grid();
-            let grains = at.saturating_sub(grid).div_ceil(by.tick);
+            let grains = by.ticks(at.saturating_sub(grid) + by.tick - 1);
             self.set_latest(at, grid + grains * by.tick);
         }
         self.filled = self.filled.saturating_add(count);
         // All full groups at once: a quota that was lowered may make very many of them.
-        if self.filled / self.step(by) > self.spare() && !self.groups.are_coarse() && by.group > 1 {
+        if !self.groups.are_coarse() && self.filled > self.spare() && by.group > 1 {
             let spare = self.spare();
             self.filled -= spare;
             self.mark(spare as usize, by);
             self.coarsen(by);
         }
-        let full = self.filled / self.step(by);
+        let full = match self.step(by) {
+            1 => self.filled,
+            step => self.filled / step,
+        };
         self.filled -= full * self.step(by);
         if full <= self.spare() {
             self.mark(full as usize, by);
@@ -347,6 +357,9 @@ impl Window {
 
     /// Marks so many groups as of the latest request.
     fn mark(&mut self, groups: usize, by: &Measure) {
+        if groups == 0 {
+            return;
+        }
         let start = self.groups.len();
         let latest = self.latest_mark(by);
         self.marks[start..start + groups].fill(latest);
@@ -443,7 +456,7 @@ impl Window {
     }
 
     fn latest_mark(&self, by: &Measure) -> u16 {
-        (self.grid() / by.tick) as u16
+        by.ticks(self.grid()) as u16
     }
 
     /// When the latest request of a group was: not after the latest of all.
@@ -457,7 +470,10 @@ impl Window {
 
     /// When the window leaves a request behind, the oldest being number 0.
     fn left_at(&self, request: u64, by: &Measure) -> u64 {
-        let group = request.saturating_sub(self.older().into()) / u64::from(self.step(by));
+        let group = match request.saturating_sub(self.older().into()) {
+            0 => 0,
+            request => request / u64::from(self.step(by)),
+        };
         match usize::try_from(group) {
             Ok(group) if group < self.groups.len() => self.time_of(group, by) + by.window,
             _ if self.is_empty() => 0,

@@ -14,7 +14,7 @@
 
 local MARKS = 59
 local MARKS_BESIDE_OLDER = MARKS - 2
-local MEASURE, MEASURE_SIZE = '>BI4I8I8I4I4', 29
+local MEASURE, MEASURE_SIZE = '>BI4I8I8I4', 25
 local WINDOW, WINDOW_SIZE = '>I8I8I4B', 21
 local COARSE, OLDER = 1, 2
 local SLIDING, GCRA, FIXED = 1, 2, 3
@@ -23,10 +23,10 @@ local byte, char, rep, sub = string.byte, string.char, string.rep, string.sub
 local ceil, floor, max, min = math.ceil, math.floor, math.max, math.min
 
 local function measure(text)
-    local algorithm, limit, length, tick, group, unit = struct.unpack(MEASURE, text)
+    local algorithm, limit, length, tick, group = struct.unpack(MEASURE, text)
     return {
         algorithm = algorithm, limit = limit, length = length, tick = tick, group = group,
-        unit = unit, text = text,
+        text = text,
     }
 end
 
@@ -40,7 +40,7 @@ local function is_legible(value)
     if marks < 0 or marks > 2 * MARKS or marks % 2 == 1 then return false end
     local by = measure(value)
     return by.algorithm >= SLIDING and by.algorithm <= FIXED and by.limit > 0 and by.length > 0
-        and by.tick > 0 and by.group > 0 and by.unit > 0
+        and by.tick > 0 and by.group > 0
 end
 
 local function read(value)
@@ -250,7 +250,7 @@ end
 local function catch_up(w, by, now)
     if by.algorithm == SLIDING then
         if w.last <= now then return false end
-        move(w, by, whole(by, now))
+        move(w, by, now)
     elseif by.algorithm == GCRA then
         if w.at <= now + depth(by) then return false end
         w.at = now + depth(by)

@@ -25,7 +25,7 @@ pub(super) struct Ready {
 }
 
 /// A quota in the terms of the script.
-type PackedMeasure = [u8; 29];
+type PackedMeasure = [u8; 25];
 
 /// One request on its way to the server.
 pub(super) struct Request {
@@ -184,15 +184,14 @@ fn packed(counted: &Counted) -> PackedMeasure {
         Algorithm::Gcra => 2,
         Algorithm::FixedWindow => 3,
     };
-    let fields: [&[u8]; 6] = [
+    let fields: [&[u8]; 5] = [
         &[algorithm],
         &quota.limit().to_be_bytes(),
         &measure.window.to_be_bytes(),
         &measure.tick.to_be_bytes(),
         &measure.group.to_be_bytes(),
-        &measure.unit.to_be_bytes(),
     ];
-    fields.concat().try_into().expect("29 bytes in all")
+    fields.concat().try_into().expect("25 bytes in all")
 }
 
 fn not_an_answer() -> RedisError {

@@ -489,6 +489,17 @@ fn the_grain_divides_a_second_or_is_whole_seconds() {
     }
 }
 
+proptest! {
+    #[test]
+    fn ticks_are_those_of_a_division(quota in quotas(), time in 0..1_u64 << 53, off in 0..3_u64) {
+        let measure = Measure::new(&quota);
+        let even = (time - time % measure.tick + off).saturating_sub(1);
+        for time in [time, even] {
+            assert_eq!(measure.ticks(time), time / measure.tick);
+        }
+    }
+}
+
 #[test]
 fn a_window_takes_136_bytes() {
     assert_eq!(size_of::<Window>(), 136);
