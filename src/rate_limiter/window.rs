@@ -131,7 +131,7 @@ impl Measure {
 
     /// How many whole ticks there are in a time: a division that takes a fifth of one.
     fn ticks(&self, time: u64) -> u64 {
-        let ticks = (u128::from(time) * u128::from(self.per_tick) >> 64) as u64;
+        let ticks = ((u128::from(time) * u128::from(self.per_tick)) >> 64) as u64;
         // Of times that come before the year 500,000 it is at most one too few.
         ticks + u64::from(time - ticks * self.tick >= self.tick)
     }
