@@ -29,7 +29,7 @@ fn keys_seats_and_log_are_kept_over_kill_9() {
     let folder = folder();
     let hub = Hub::run(&mut in_folder(&folder));
     let keys = hub.keys.clone();
-    assert_eq!(keys.len(), 6);
+    assert_eq!(keys.len(), 7);
     granted(&hub, &keys["Launcher"]);
     let before = exported(&folder);
     assert!(before.contains(r#""event":"reserved""#), "{before}");
@@ -122,14 +122,14 @@ fn migrated_hub_goes_on_with_its_keys() {
     for arguments in steps {
         let (done, _, said) = migrate(arguments);
         assert!(done, "{said}");
-        assert!(said.contains("6 keys"), "{said}");
+        assert!(said.contains("7 keys"), "{said}");
     }
     let hub = Hub::at(&third);
     assert!(hub.keys.is_empty());
     granted(&hub, &keys["Launcher"]);
 
     let (done, _, said) = migrate(&["import", &file, &third]);
-    assert!(done && said.contains("6 keys were there already"), "{said}");
+    assert!(done && said.contains("7 keys were there already"), "{said}");
     let mut damaged = fs::read_to_string(&file).expect("a file");
     damaged.truncate(damaged.len() - 2);
     fs::write(&file, damaged).expect("a file");
