@@ -38,8 +38,11 @@ pub(crate) struct RateFields {
 impl RateHeaders {
     /// What to say of a request that was admitted, if anything: nothing of who has no quota.
     pub(crate) fn fields(self, usage: &Usage, now: Timestamp) -> Option<RateFields> {
+        if self.are_off() {
+            return None;
+        }
         let tightest = usage.tightest()?;
-        self.of(usage, tightest, tightest.reset(), now)
+        Some(self.of(usage, tightest, tightest.reset(), now))
     }
 
     /// What to say of a request that was refused: how long it takes until it is admitted.
@@ -47,22 +50,18 @@ impl RateHeaders {
         let named = |usage: &&QuotaUsage| usage.quota().name() == refusal.quota;
         let usage = &refusal.usage;
         match usage.quotas().find(named) {
-            Some(named) => self.of(usage, named, refusal.retry_after, now),
+            Some(_) if self.are_off() => None,
+            Some(named) => Some(self.of(usage, named, refusal.retry_after, now)),
             None => self.fields(usage, now),
         }
     }
 
+    fn are_off(self) -> bool {
+        !(self.standard || self.x)
+    }
+
     /// With the `X-RateLimit` headers of this quota.
-    fn of(
-        self,
-        usage: &Usage,
-        told: &QuotaUsage,
-        reset: Duration,
-        now: Timestamp,
-    ) -> Option<RateFields> {
-        if !(self.standard || self.x) {
-            return None;
-        }
+    fn of(self, usage: &Usage, told: &QuotaUsage, reset: Duration, now: Timestamp) -> RateFields {
         let mut text = Vec::with_capacity(USUAL_LENGTH);
         let mut ends = [0; FIELDS];
         if self.standard {
@@ -106,10 +105,10 @@ impl RateHeaders {
             let end = ends[1];
             ends[2..].fill(end);
         }
-        Some(RateFields {
+        RateFields {
             text: text.into(),
             ends,
-        })
+        }
     }
 }
 
