@@ -517,4 +517,4 @@ const EARLY_BITS: u32 = 24;
 const SECOND: u64 = 1_000_000;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use super::*;
 use crate::{
     clock::Timestamp,
-    rate_limiter::{Algorithm, CountBy, Quota, Refusal},
+    rate_limiter::{Algorithm, CountBy, Quota, Refusal, window::tests::waits},
 };
 
 const SECOND: u64 = 1_000_000;
@@ -168,14 +168,7 @@ fn quota_of(name: &str, limit: u64, seconds: u64, algorithm: Algorithm) -> Quota
 fn steps(quotas: &[Quota], changes: bool) -> impl Strategy<Value = Vec<Step>> + use<> {
     let window = quotas[0].window().as_secs() * SECOND;
     let limit = quotas[0].limit();
-    let wait = prop_oneof![
-        5 => Just(0),
-        5 => 0..window / 500,
-        3 => 0..window / 20,
-        1 => 0..window,
-        1 => window - 3..window + 3,
-        1 => Just(window * 3),
-    ];
+    let wait = waits(window);
     let cost = prop_oneof![4 => Just(1), 3 => 1_u32..50, 2 => 1..limit + 2];
     let ask = (wait, cost).prop_map(|(wait, cost)| Step::Ask { wait, cost });
     let names = quotas.len();

@@ -68,7 +68,7 @@ fn drive_late(
 }
 
 /// Waits that lie close together, spread over the window, or span it.
-fn waits(window: u64) -> impl Strategy<Value = u64> {
+pub(crate) fn waits(window: u64) -> impl Strategy<Value = u64> {
     prop_oneof![
         5 => Just(0),
         5 => 0..window / 500,
