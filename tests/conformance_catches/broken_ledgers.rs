@@ -211,7 +211,7 @@ macro_rules! caught {
     }};
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn overselling_is_caught() {
     let clock = Arc::new(ManualClock::new());
     suite::example_1_first_come_first_served(racy_ledger(&clock), clock.clone()).await;
@@ -279,7 +279,7 @@ async fn wrong_eviction_is_caught() {
     is_caught("example 3", case).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn torn_reads_are_caught() {
     caught!(
         ReadsTwoMoments,
@@ -340,7 +340,7 @@ async fn silent_latest_is_caught() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn standings_that_change_untold_are_caught() {
     caught!(
         TellsNothing,

@@ -209,7 +209,7 @@ mod without_a_fault {
     tower_api_key::rate_limiter_conformance!(|_| async { limiter(Fault::None) });
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn more_than_the_quota_is_caught() {
     let case = suite::fresh_burst_is_exactly_the_quota(limiter(Fault::AdmitsOneMore));
     is_caught("rule 5: a fresh burst", case).await;

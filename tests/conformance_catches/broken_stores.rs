@@ -203,7 +203,7 @@ mod without_a_fault {
     tower_api_key::key_store_conformance!(|| async { store(Fault::None) });
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn updates_that_overwrite_others_are_caught() {
     let broken = store(Fault::IgnoresRevision);
     is_caught(
@@ -229,7 +229,7 @@ async fn half_made_change_is_caught() {
     is_caught("rule 7: a call that returns an error changed nothing", case).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn inserts_that_overwrite_others_are_caught() {
     let broken = store(Fault::InsertOverwrites);
     is_caught(
@@ -262,13 +262,13 @@ async fn careless_lists_are_caught() {
     is_caught("rule 5: the limit counts matches", case).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn uses_that_go_back_are_caught() {
     let case = suite::last_used_only_grows(store(Fault::LetsUsesGoBack));
     is_caught("rule 6: record_last_used raises", case).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn changes_that_are_not_told_in_time_are_caught() {
     for fault in [Fault::TellsNothing, Fault::TellsTooLate] {
         let case = suite::update_and_delete_are_told(store(fault));
