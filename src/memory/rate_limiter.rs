@@ -4,23 +4,26 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     iter,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 use crate::{
     clock::Now,
-    key_store::Tier,
     memory::cells::{self, Cells, Judge},
     observe,
     pass::micros,
     rate_limiter::{
-        Allowance, Check, Place, Quota, QuotaName, QuotaUsage, RateLimiter, Refusal, Subject,
-        TierError, Tiers, Usage,
-        plans::{Counted, Plan, Plans, Who},
-        window::Window,
+        Allowance, Check, Place, Quota, QuotaUsage, RateLimiter, Refusal, Subject, TierError,
+        Tiers, Usage,
+        plans::{Counted, Known, Plan, Plans, Who},
+        window::{Counting, Reading, Room, Window},
     },
 };
 
@@ -49,6 +52,11 @@ pub struct MemoryRateLimiter {
 
 struct Shared {
     plans: ArcSwap<Plans>,
+    /// That of the plans: it follows them.
+    version: AtomicU32,
+    known: Arc<Known>,
+    /// Held by who changes the plans.
+    change: Mutex<()>,
     /// Makes keys of cells, in a way that nobody outside can foresee.
     hasher: RandomState,
     callers: Cells<Windows>,
@@ -63,21 +71,30 @@ struct Windows {
     first: Window,
 }
 
-/// What came of a request.
-enum Outcome {
-    Admitted,
-    /// The quota of this name has no room for it.
-    Refused {
-        tier: Tier,
-        quota: QuotaName,
-        retry_after: Duration,
-    },
+/// The quota that has room for a request last, and when: none where all have room now.
+type Full<'k> = Option<(&'k Quota, u64)>;
+
+/// What comes beside a caller's first window.
+struct Rest<'w, 'k> {
+    more: Option<&'w mut Windows>,
+    /// Of the windows before.
+    full: Full<'k>,
+    usage: &'w mut [Option<QuotaUsage>],
+}
+
+/// A request in the terms of the arithmetic.
+#[derive(Clone, Copy)]
+struct Request<'k> {
+    cost: u32,
+    /// Or only looks.
+    counts: bool,
+    at: Moment<'k>,
 }
 
 /// A time, with what is known of the quotas.
 #[derive(Clone, Copy)]
-struct Moment<'a> {
-    plans: &'a Plans,
+struct Moment<'k> {
+    known: &'k Known,
     /// Microseconds.
     at: u64,
 }
@@ -106,7 +123,10 @@ impl MemoryRateLimiter {
         let plans = plans.expect("the first tiers are not so many that numbers run out");
         Self {
             shared: Arc::new(Shared {
+                version: plans.version.into(),
+                known: Arc::clone(&plans.known),
                 plans: ArcSwap::from_pointee(plans),
+                change: Mutex::default(),
                 hasher: RandomState::new(),
                 callers: Cells::new(cells::MOST),
                 addresses: Cells::new(addresses),
@@ -128,126 +148,122 @@ impl MemoryRateLimiter {
     ///
     /// [`TierError::TooManyChanges`] after some 65,000 different quotas.
     pub fn set_tiers(&self, tiers: Tiers) -> Result<(), TierError> {
-        let mut outcome = Ok(());
-        self.shared
-            .plans
-            .rcu(|plans| match plans.followed_by(&tiers) {
-                Ok(next) => {
-                    outcome = Ok(());
-                    Arc::new(next)
-                }
-                Err(error) => {
-                    outcome = Err(error);
-                    Arc::clone(plans)
-                }
-            });
-        outcome
+        let shared = &self.shared;
+        let _one_at_a_time = shared.change.lock();
+        let next = shared.plans.load().followed_by(&tiers)?;
+        let version = next.version;
+        shared.plans.store(Arc::new(next));
+        shared.version.store(version, Ordering::Release);
+        Ok(())
     }
 
     /// Counts a request, or says why not.
     pub(crate) fn count(&self, caller: &Subject<'_>, now: Now) -> Allowance {
-        self.shared.ask(caller, now, Shared::count)
+        let mut answer = Allowance::Admitted(Usage::none());
+        self.shared.ask(caller, now, true, &mut answer);
+        answer
     }
 
     /// What [`count`](Self::count) would say, but counts nothing.
     pub(crate) fn look(&self, caller: &Subject<'_>, now: Now) -> Allowance {
-        self.shared.ask(caller, now, Shared::look)
+        let mut answer = Allowance::Admitted(Usage::none());
+        self.shared.ask(caller, now, false, &mut answer);
+        answer
     }
 }
 
 impl Shared {
-    /// Asks by the tiers in force; once more where that meets what was counted by later ones.
+    /// Answers where the answer lies: it is too large to be handed on and on. It admits, and tells of no
+    /// quota yet.
+    fn ask(&self, caller: &Subject<'_>, now: Now, counts: bool, answer: &mut Allowance) {
+        let Allowance::Admitted(usage) = answer else {
+            return;
+        };
+        let at = micros(now.monotonic);
+        let request = Request {
+            cost: caller.cost,
+            counts,
+            at: Moment {
+                known: &self.known,
+                at,
+            },
+        };
+        let places = usage.places();
+        let full = self.at_his_place(caller, request, places);
+        let full = full.unwrap_or_else(|| self.by_name(caller, request, places));
+        if let Some((quota, free_at)) = full {
+            let takes = Duration::from_micros(free_at - at);
+            let tier = self.plans.load().plan(caller).0.tier.clone();
+            let refusal = Refusal::new(tier, quota.name(), takes).with_usage(*usage);
+            *answer = Allowance::Refused(refusal);
+        }
+    }
+
+    /// Asks the cell in the place that the caller has noted, if it is still his by the tiers in force:
+    /// nothing else has to be looked up for that.
     #[inline]
-    fn ask(
+    fn at_his_place<'k>(
         &self,
         caller: &Subject<'_>,
-        now: Now,
-        ask: impl Fn(&Self, &Plans, &Subject<'_>, Now, &mut Usage) -> Option<Outcome>,
-    ) -> Allowance {
-        // Filled in where it lies: it is too large to be handed on and on.
-        let mut usage = Usage::NONE;
-        let outcome = loop {
-            if let Some(outcome) = ask(self, &self.plans.load(), caller, now, &mut usage) {
-                break outcome;
-            }
+        request: Request<'k>,
+        usage: &mut [Option<QuotaUsage>],
+    ) -> Option<Full<'k>> {
+        let noted = caller.place?.noted();
+        let version = self.version.load(Ordering::Acquire);
+        if noted == 0 || noted == no_place(version) || request.cost == 0 {
+            return None;
+        }
+        let place = noted_place(noted);
+        let is_right = |key| noted == word(place, key, version);
+        // Where later tiers than these have counted in the meantime it is counted as they say.
+        let ask = |windows: &mut Windows| {
+            // A cell that was given away and back has not been asked yet.
+            let is_used = windows.first.quota != Window::UNUSED;
+            is_used.then(|| windows.ask(request, None, usage))
         };
-        match outcome {
-            Outcome::Admitted => Allowance::Admitted(usage),
-            Outcome::Refused {
-                tier,
-                quota,
-                retry_after,
-            } => {
-                let refusal = Refusal::new(tier, quota.as_str(), retry_after);
-                Allowance::Refused(refusal.with_usage(usage))
-            }
-        }
+        self.callers.at(place, is_right, ask).flatten()
     }
 
-    fn count(
+    /// Asks the caller's cell, which is looked for, and made where a request is to be counted.
+    #[inline(never)]
+    fn by_name<'k>(
         &self,
-        plans: &Plans,
         caller: &Subject<'_>,
-        now: Now,
-        usage: &mut Usage,
-    ) -> Option<Outcome> {
-        let (plan, is_known) = plans.plan(caller);
-        let noted = caller.place.map_or(0, Place::noted);
-        if plan.quotas.is_empty() || caller.cost == 0 {
-            if !is_known && !self.is_noted(noted, plan, caller, plans.version) {
-                observe::unknown_tier(caller);
-                caller
-                    .place
-                    .inspect(|place| place.note(no_place(plans.version)));
+        request: Request<'k>,
+        usage: &mut [Option<QuotaUsage>],
+    ) -> Full<'k> {
+        loop {
+            let plans = self.plans.load();
+            let (plan, is_known) = plans.plan(caller);
+            let who = plan.who(caller);
+            let (key, cells) = (self.key(who, plan), self.cells(who));
+            let ask = |windows: &mut Windows| {
+                if !windows.are_counted_by(plan) {
+                    // Who finds later tiers than his own here goes by those instead.
+                    if self.plans.load().version != plans.version {
+                        return None;
+                    }
+                    windows.recount(plan, request.at);
+                }
+                Some(windows.ask(request, None, usage))
+            };
+            let (place, full) = if plan.quotas.is_empty() || request.cost == 0 {
+                (None, Some(None))
+            } else if !request.counts {
+                (None, cells.known(key, ask).unwrap_or(Some(None)))
+            } else {
+                let (place, full) = cells.of(key, &request.at, ask);
+                // By address a caller has another place each time.
+                let place = (!matches!(who, Who::Network(_))).then_some(place);
+                (place, full)
+            };
+            if let Some(full) = full {
+                if request.counts {
+                    note(caller, place, key, plans.version, is_known);
+                }
+                return full;
             }
-            return Some(Outcome::Admitted);
         }
-        let moment = Moment::new(plans, now);
-        let mut count = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, true, usage);
-        let who = plan.who(caller);
-        // Where a caller is counted by address, his place is another one each time: what is noted
-        // tells only by which tiers he was counted last.
-        if noted != 0 && !matches!(who, Who::Network(_)) {
-            let place = noted_place(noted);
-            let is_right = |key| noted == word(place, key, plans.version);
-            if let Some(outcome) = self.callers.at(place, is_right, &mut count) {
-                return outcome;
-            }
-        }
-        let key = self.key(who, plan);
-        let (place, outcome) = self.cells(who).of(key, &moment, count);
-        let outcome = outcome?;
-        let word = match who {
-            Who::Network(_) => no_place(plans.version),
-            _ => word(place, key, plans.version),
-        };
-        if noted != word {
-            if !is_known && noted != no_place(plans.version) {
-                observe::unknown_tier(caller);
-            }
-            caller.place.inspect(|place| place.note(word));
-        }
-        Some(outcome)
-    }
-
-    /// Whether tiers of this version have noted this word for the caller.
-    fn is_noted(&self, noted: u64, plan: &Plan, caller: &Subject<'_>, version: u32) -> bool {
-        let key = self.key(plan.who(caller), plan);
-        noted == no_place(version) || noted == word(noted_place(noted), key, version)
-    }
-
-    fn look(
-        &self,
-        plans: &Plans,
-        caller: &Subject<'_>,
-        now: Now,
-        usage: &mut Usage,
-    ) -> Option<Outcome> {
-        let (plan, _) = plans.plan(caller);
-        let (who, moment) = (plan.who(caller), Moment::new(plans, now));
-        let look = |windows: &mut Windows| windows.ask(plan, moment, caller.cost, false, usage);
-        let known = self.cells(who).known(self.key(who, plan), look);
-        known.unwrap_or(Some(Outcome::Admitted))
     }
 
     fn key(&self, who: Who<'_>, plan: &Plan) -> u64 {
@@ -264,7 +280,11 @@ impl Shared {
 
 impl RateLimiter for MemoryRateLimiter {
     fn check(&self, caller: Subject<'_>, now: Now) -> Check {
-        Check::Done(self.count(&caller, now))
+        let mut check = Check::Done(Allowance::Admitted(Usage::none()));
+        if let Check::Done(answer) = &mut check {
+            self.shared.ask(&caller, now, true, answer);
+        }
+        check
     }
 }
 
@@ -277,60 +297,45 @@ impl fmt::Debug for MemoryRateLimiter {
 }
 
 impl Windows {
-    /// Counts a request by all quotas, or by none. Nothing where later tiers than these have counted
-    /// here: they know what this is, and these do not.
-    fn ask(
+    /// Counts a request if all quotas have room for it and none before has been full, and else tells
+    /// the one that takes longest.
+    fn ask<'k>(
         &mut self,
-        plan: &Plan,
-        moment: Moment<'_>,
-        cost: u32,
-        counts: bool,
-        usage: &mut Usage,
-    ) -> Option<Outcome> {
-        if !self.is_counted_by(plan) {
-            if moment.counted(self).any(|(_, by)| by.is_none()) {
-                return None;
-            }
-            self.recount(plan, moment);
-        }
-        let now = moment.at;
-        let mut full: Option<(&Quota, u64)> = None;
-        for (window, Counted { quota, measure, .. }) in self.iter_mut().zip(&plan.quotas) {
-            window.advance(measure, now);
-            let free_at = window.free_at(measure.cost(cost), measure, now);
-            if free_at > full.map_or(now, |(_, longest)| longest) {
-                full = Some((quota, free_at));
-            }
-        }
-        for (window, Counted { quota, measure, .. }) in self.iter_mut().zip(&plan.quotas) {
-            if counts && full.is_none() {
-                window.take(measure.cost(cost), measure, now);
-            }
-            let room = window.room(measure, now);
-            let reset = Duration::from_micros(room.grows_at - now);
-            usage.push(QuotaUsage::new(*quota, room.remaining, reset));
-        }
-        Some(match full {
-            None => Outcome::Admitted,
-            Some((quota, free_at)) => Outcome::Refused {
-                tier: plan.tier.clone(),
-                quota: quota.short_name(),
-                retry_after: Duration::from_micros(free_at - now),
-            },
-        })
+        request: Request<'k>,
+        full: Full<'k>,
+        usage: &mut [Option<QuotaUsage>],
+    ) -> Full<'k> {
+        let at = request.at;
+        let (Some(by), [told, untold @ ..]) = (at.known.get(self.first.quota), usage) else {
+            return full;
+        };
+        let rest = Rest {
+            more: self.more.as_deref_mut(),
+            full,
+            usage: untold,
+        };
+        // Each with a copy of its own of what comes: no request asks twice how it is counted.
+        let (full, room) = match self.first.read(&by.measure, at.at) {
+            Reading::Log(window) => rest.ask_with(window, request, by),
+            Reading::Counter(window) => rest.ask_with(window, request, by),
+            Reading::Bucket(window) => rest.ask_with(window, request, by),
+        };
+        let reset = room.grows_at - at.at;
+        *told = Some(QuotaUsage::in_micros(by.quota, room.remaining, reset));
+        full
     }
 
-    fn is_counted_by(&self, plan: &Plan) -> bool {
+    fn are_counted_by(&self, plan: &Plan) -> bool {
         let numbers = plan.quotas.iter().map(|counted| counted.number);
         self.iter().map(|window| window.quota).eq(numbers)
     }
 
     /// Goes on with what was counted by quotas of the same names.
     fn recount(&mut self, plan: &Plan, moment: Moment<'_>) {
-        let Moment { plans, at } = moment;
+        let Moment { known, at } = moment;
         let mut windows = plan.quotas.iter().map(|counted| {
             let before = self.iter_mut().find_map(|window| {
-                let from = plans.known(window.quota)?;
+                let from = known.get(window.quota)?;
                 (from.quota.name() == counted.quota.name()).then_some((window, from))
             });
             match before {
@@ -362,39 +367,65 @@ impl Windows {
     }
 }
 
-impl<'a> Moment<'a> {
-    fn new(plans: &'a Plans, now: Now) -> Self {
-        let at = micros(now.monotonic);
-        Self { plans, at }
+impl<'k> Rest<'_, 'k> {
+    #[inline]
+    fn ask_with(
+        self,
+        mut window: impl Counting,
+        request: Request<'k>,
+        by: &'k Counted,
+    ) -> (Full<'k>, Room) {
+        let (cost, now) = (by.measure.cost(request.cost), request.at.at);
+        let free_at = window.free_at(cost);
+        let mut full = match self.full {
+            Some((_, longest)) if longest >= free_at => self.full,
+            _ if free_at > now => Some((&by.quota, free_at)),
+            full => full,
+        };
+        if let Some(more) = self.more {
+            full = more.ask(request, full, self.usage);
+        }
+        if request.counts && full.is_none() {
+            window.take(cost);
+        }
+        (full, window.room())
     }
+}
 
-    /// Each window that was ever used, with the quota it is counted by, which only later tiers may
-    /// know.
-    fn counted<'w>(
-        &self,
-        windows: &'w Windows,
-    ) -> impl Iterator<Item = (&'w Window, Option<&'a Counted>)> {
-        let plans = self.plans;
-        let used = windows
-            .iter()
-            .filter(|window| window.quota != Window::UNUSED);
-        used.map(|window| (window, plans.known(window.quota)))
+impl<'k> Moment<'k> {
+    /// Each window that was ever used, with the quota it is counted by.
+    fn counted<'w>(&self, windows: &'w Windows) -> impl Iterator<Item = (&'w Window, &'k Counted)> {
+        let known = self.known;
+        let windows = windows.iter();
+        windows.filter_map(|window| Some((window, known.get(window.quota)?)))
     }
 }
 
 impl Judge<Windows> for Moment<'_> {
     fn is_idle(&self, windows: &Windows) -> bool {
-        let is_idle = |window: &Window, by: &Counted| window.idle_at(&by.measure) <= self.at;
-        (self.counted(windows)).all(|(window, by)| by.is_some_and(|by| is_idle(window, by)))
+        let is_idle = |(window, by): (&Window, &Counted)| window.idle_at(&by.measure) <= self.at;
+        self.counted(windows).all(is_idle)
     }
 
     fn weight(&self, windows: &Windows) -> u64 {
-        let counts = self.counted(windows).map(|(window, by)| match by {
-            Some(by) => window.count(&by.measure, self.at),
-            None => u64::MAX,
-        });
-        counts.max().unwrap_or(0)
+        let count = |(window, by): (&Window, &Counted)| window.count(&by.measure, self.at);
+        self.counted(windows).map(count).max().unwrap_or(0)
     }
+}
+
+/// Notes where a caller is counted, and tells once of these tiers if his is none of them.
+fn note(caller: &Subject<'_>, place: Option<u32>, key: u64, version: u32, is_known: bool) {
+    let noted = caller.place.map_or(0, Place::noted);
+    let is_noted = [no_place(version), word(noted_place(noted), key, version)].contains(&noted);
+    if !is_known && !is_noted {
+        observe::unknown_tier(caller);
+    }
+    let word = match place {
+        Some(place) => word(place, key, version),
+        None if is_noted => return,
+        None => no_place(version),
+    };
+    caller.place.inspect(|place| place.note(word));
 }
 
 /// A caller's place together with what shows that it is still his: bits of the key, and of the

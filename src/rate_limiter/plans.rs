@@ -1,6 +1,6 @@
 //! The tiers of a limiter in use, ready for the arithmetic.
 
-use std::{cmp::Ordering, net::IpAddr};
+use std::{cmp::Ordering, net::IpAddr, sync::Arc};
 
 use crate::{
     key_store::Tier,
@@ -10,8 +10,7 @@ use crate::{
     },
 };
 
-/// All tiers, with every quota that this limiter has ever counted by: what is counted by an earlier
-/// one goes on under the one of the same name.
+/// All tiers.
 #[derive(Debug, Default)]
 pub(crate) struct Plans {
     /// As they were given.
@@ -22,8 +21,14 @@ pub(crate) struct Plans {
     anonymous: usize,
     /// Grows with each change.
     pub(crate) version: u32,
-    known: Vec<Counted>,
+    pub(crate) known: Arc<Known>,
 }
+
+/// Every quota that a limiter has ever counted by, each by its number: what is counted by an earlier
+/// one goes on under the one of the same name. None is ever forgotten, so they are read without a
+/// lock.
+#[derive(Debug, Default)]
+pub(crate) struct Known(boxcar::Vec<Counted>);
 
 /// One tier.
 #[derive(Debug, Clone)]
@@ -59,7 +64,7 @@ pub(crate) enum Network {
 }
 
 impl Plans {
-    /// These tiers in place of the ones before.
+    /// These tiers in place of the ones before: one such call at a time.
     ///
     /// # Errors
     ///
@@ -67,14 +72,14 @@ impl Plans {
     pub(crate) fn followed_by(&self, tiers: &Tiers) -> Result<Self, TierError> {
         let mut next = Self {
             tiers: tiers.clone(),
-            known: self.known.clone(),
+            known: Arc::clone(&self.known),
             version: self.version.wrapping_add(1),
             ..Self::default()
         };
         let mut sorted: Vec<_> = tiers.iter().collect();
         sorted.sort_by(|(one, _), (other, _)| by_length(one, other));
         for (tier, quotas) in sorted {
-            let counted = quotas.quotas.iter().map(|quota| next.number(*quota));
+            let counted = quotas.quotas.iter().map(|quota| next.known.counted(*quota));
             let counted = counted.collect::<Result<_, _>>()?;
             if tier == tiers.default_tier() {
                 next.default = next.plans.len();
@@ -91,26 +96,6 @@ impl Plans {
         Ok(next)
     }
 
-    fn number(&mut self, quota: Quota) -> Result<Counted, TierError> {
-        if let Some(known) = self.known.iter().find(|known| known.quota == quota) {
-            return Ok(*known);
-        }
-        let number = u16::try_from(self.known.len()).ok();
-        let number = number.filter(|number| *number != Window::UNUSED);
-        let counted = Counted {
-            quota,
-            measure: Measure::new(&quota),
-            number: number.ok_or(TierError::TooManyChanges)?,
-        };
-        self.known.push(counted);
-        Ok(counted)
-    }
-
-    /// A quota by its number.
-    pub(crate) fn known(&self, number: u16) -> Option<&Counted> {
-        self.known.get(usize::from(number))
-    }
-
     /// What a caller has, and whether the tier he names is there.
     pub(crate) fn plan(&self, caller: &Subject<'_>) -> (&Plan, bool) {
         let named = match (caller.principal, caller.tier) {
@@ -121,6 +106,37 @@ impl Plans {
                 .binary_search_by(|plan| by_length(&plan.tier, tier)),
         };
         (&self.plans[named.unwrap_or(self.default)], named.is_ok())
+    }
+}
+
+impl Known {
+    fn counted(&self, quota: Quota) -> Result<Counted, TierError> {
+        if let Some((_, known)) = self.0.iter().find(|(_, known)| known.quota == quota) {
+            return Ok(*known);
+        }
+        let number = u16::try_from(self.0.count()).ok();
+        let number = number.filter(|number| *number != Window::UNUSED);
+        let counted = Counted {
+            quota,
+            measure: Measure::new(&quota),
+            number: number.ok_or(TierError::TooManyChanges)?,
+        };
+        self.0.push(counted);
+        Ok(counted)
+    }
+
+    /// A quota by its number.
+    pub(crate) fn get(&self, number: u16) -> Option<&Counted> {
+        self.0.get(number.into())
+    }
+
+    /// In the order of their numbers.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(dead_code, reason = "told to the script")
+    )]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Counted> {
+        self.0.iter().map(|(_, counted)| counted)
     }
 }
 

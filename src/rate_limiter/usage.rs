@@ -1,6 +1,6 @@
 //! How much of a caller's quotas is used.
 
-use std::{cmp::Reverse, fmt, time::Duration};
+use std::{array, cmp::Reverse, fmt, time::Duration};
 
 use crate::rate_limiter::{
     quota::{Quota, QuotaName},
@@ -30,6 +30,20 @@ impl Usage {
         quotas: [None; MOST_QUOTAS],
     };
 
+    /// The same as [`NONE`](Self::NONE), but made on the spot: that writes four bytes where a constant is
+    /// copied whole.
+    #[inline]
+    pub(crate) fn none() -> Self {
+        Self {
+            quotas: array::from_fn(|_| None),
+        }
+    }
+
+    /// One for each quota of the tier, to be filled in where it lies.
+    pub(crate) fn places(&mut self) -> &mut [Option<QuotaUsage>] {
+        &mut self.quotas
+    }
+
     /// The quotas, in the order of the tier: four at most.
     pub fn quotas(&self) -> impl Iterator<Item = &QuotaUsage> {
         self.quotas.iter().map_while(Option::as_ref)
@@ -44,25 +58,25 @@ impl Usage {
     /// One more quota. A fifth one is not kept.
     #[must_use]
     pub fn and(mut self, usage: QuotaUsage) -> Self {
-        self.push(usage);
-        self
-    }
-
-    /// The same where it lies: it is too large to be handed on and on.
-    pub(crate) fn push(&mut self, usage: QuotaUsage) {
         if let Some(place) = self.quotas.iter_mut().find(|place| place.is_none()) {
             *place = Some(usage);
         }
+        self
     }
 }
 
 impl QuotaUsage {
     /// `remaining` more requests are admitted now, and one more than that after `reset`.
     pub fn new(quota: Quota, remaining: u32, reset: Duration) -> Self {
+        let reset = u64::try_from(reset.as_micros()).unwrap_or(u64::MAX);
+        Self::in_micros(quota, remaining, reset)
+    }
+
+    pub(crate) fn in_micros(quota: Quota, remaining: u32, reset: u64) -> Self {
         Self {
             quota,
             remaining,
-            reset: u64::try_from(reset.as_micros()).unwrap_or(u64::MAX),
+            reset,
         }
     }
 

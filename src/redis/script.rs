@@ -36,9 +36,8 @@ pub(super) struct Request {
 impl Ready {
     pub(super) fn new(tiers: Tiers) -> Result<Self, TierError> {
         let plans = Plans::default().followed_by(&tiers)?;
-        let known = (0..).map_while(|number| plans.known(number));
         Ok(Self {
-            measures: known.map(packed).collect(),
+            measures: plans.known.iter().map(packed).collect(),
             plans,
             tiers,
         })

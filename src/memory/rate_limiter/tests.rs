@@ -3,6 +3,7 @@ use std::thread;
 use super::*;
 use crate::{
     clock::{Clock, ManualClock},
+    key_store::Tier,
     rate_limiter::CountBy,
 };
 
@@ -111,4 +112,38 @@ fn tiers_are_those_in_force() {
         let counted = (0..9).filter(|_| admitted(&limiter, caller, now)).count();
         assert_eq!(limiter.tiers(), hourly(counted as u64));
     }
+}
+
+#[test]
+fn tiers_that_change_all_the_while_admit_the_limit_and_not_one_more() {
+    let hour = Quota::per_hour(1_000).expect("a quota");
+    let minute = Quota::per_minute(100_000).expect("a quota");
+    let standard = Tier::new("standard").expect("a tier");
+    let tiers = |quotas: &[Quota]| {
+        let tiers = Tiers::default().with_tier(standard.clone(), quotas.iter().copied());
+        tiers.expect("tiers")
+    };
+    let (one, two) = (tiers(&[hour]), tiers(&[minute, hour]));
+    let limiter = MemoryRateLimiter::new(one.clone());
+    let (now, place) = (ManualClock::new().now(), Place::default());
+    let caller = Subject::new("k1").with_tier(&standard).with_place(&place);
+    let count = || {
+        (0..1_500)
+            .filter(|_| admitted(&limiter, caller, now))
+            .count()
+    };
+    let total: usize = thread::scope(|scope| {
+        let threads = [(); 2].map(|()| scope.spawn(count));
+        for _ in 0..500 {
+            for tiers in [&two, &one] {
+                limiter.set_tiers(tiers.clone()).expect("few quotas");
+                thread::yield_now();
+            }
+        }
+        threads
+            .map(|thread| thread.join().expect("it ends"))
+            .iter()
+            .sum()
+    });
+    assert_eq!(total, 1_000);
 }

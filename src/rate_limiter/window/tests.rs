@@ -24,8 +24,7 @@ impl ExactLog {
 
 /// As a limiter asks.
 fn room(window: &mut Window, by: &Measure, now: u64) -> Room {
-    window.advance(by, now);
-    window.room(by, now)
+    window.read(by, now).room()
 }
 
 /// Sends requests of these costs, each so many microseconds after the one before.
@@ -56,11 +55,14 @@ fn drive_late(
         }
         let now = clock - late;
         let cost = measure.cost(cost);
-        let has_room = room(&mut window, measure, now).remaining >= cost;
-        let admitted = window.free_at(cost, measure, now) <= now;
+        let mut reading = window.read(measure, now);
+        let has_room = reading.room().remaining >= cost;
+        let admitted = reading.free_at(cost) <= now;
+        if admitted {
+            reading.take(cost);
+        }
         assert_eq!(admitted, has_room, "{window:?} at {now}");
         if admitted {
-            window.take(cost, measure, now);
             log.admitted.push((now, cost));
         }
         after(&log, &mut window, now, cost, admitted);
@@ -136,9 +138,9 @@ proptest! {
     ) {
         let measure = Measure::new(&quota.with_algorithm(algorithm));
         drive_late(&measure, requests, |_, window, now, cost, admitted| {
+            let free_at = window.read(&measure, now).free_at(cost);
             let room_at = |at| room(&mut window.clone(), &measure, at);
             if !admitted {
-                let free_at = window.free_at(cost, &measure, now);
                 assert!(free_at > now);
                 if algorithm != Algorithm::Gcra {
                     assert!(free_at <= now + measure.window + SKEW);
@@ -203,7 +205,7 @@ proptest! {
         let measure = Measure::new(&quota.with_algorithm(algorithm));
         drive(&measure, requests, |_, window, now, cost, admitted| {
             if !admitted {
-                let free_at = window.free_at(cost, &measure, now);
+                let free_at = window.read(&measure, now).free_at(cost);
                 assert!(free_at > now);
                 if algorithm != Algorithm::Gcra {
                     assert!(free_at <= now + measure.window, "it is at most a window away");
@@ -334,7 +336,7 @@ fn a_fresh_burst_is_exactly_the_limit_and_the_next_comes_when_the_window_has_pas
             let burst = |window: &mut Window, now| {
                 let mut admitted = 0;
                 while room(window, &measure, now).remaining > 0 {
-                    window.take(1, &measure, now);
+                    window.read(&measure, now).take(1);
                     admitted += 1;
                 }
                 admitted
@@ -390,8 +392,8 @@ fn steady_use_gets_all_but_a_sixtieth_in_every_window() {
 fn who_comes_late_does_not_make_others_earlier() {
     let measure = Measure::new(&quota(4, 60));
     let (now, mut window) = (100 * SECOND, Window::new(0));
-    window.take(3, &measure, now);
-    window.take(1, &measure, now - SKEW);
+    window.read(&measure, now).take(3);
+    window.read(&measure, now - SKEW).take(1);
     for (at, remaining) in [(now + measure.window - 1, 0), (now + measure.window, 4)] {
         assert_eq!(room(&mut window, &measure, at).remaining, remaining);
     }
@@ -401,7 +403,7 @@ fn who_comes_late_does_not_make_others_earlier() {
 fn a_bucket_fills_up_evenly() {
     let measure = Measure::new(&quota(10, 60).with_algorithm(Algorithm::Gcra));
     let mut window = Window::new(0);
-    window.take(10, &measure, 0);
+    window.read(&measure, 0).take(10);
     for second in 1..=60 {
         let room = room(&mut window.clone(), &measure, second * SECOND);
         assert_eq!(u64::from(room.remaining), second / 6);
@@ -421,9 +423,9 @@ fn the_largest_quota_is_counted_like_the_smallest() {
     for algorithm in ALGORITHMS {
         let measure = Measure::new(&quota.with_algorithm(algorithm));
         let mut window = Window::new(0);
-        window.take(u32::MAX, &measure, 5);
+        window.read(&measure, 5).take(u32::MAX);
         assert_eq!(room(&mut window, &measure, 5).remaining, 0, "{algorithm:?}");
-        let free_at = window.free_at(u32::MAX, &measure, 5);
+        let free_at = window.read(&measure, 5).free_at(u32::MAX);
         assert_eq!(room(&mut window, &measure, free_at).remaining, u32::MAX);
     }
 }
@@ -434,9 +436,9 @@ fn the_longest_window_is_exact_to_the_microsecond() {
     let (from, by) = (Measure::new(&short), Measure::new(&long));
     for now in [SECOND + 1, SECOND + 777, 400 * 366 * 86_400 * SECOND + 999] {
         let mut window = Window::new(0);
-        window.take(1, &from, now);
+        window.read(&from, now).take(1);
         let mut window = window.carried(&from, &by, 1, now + 333);
-        window.take(1, &by, now + 333);
+        window.read(&by, now + 333).take(1);
         for (at, remaining) in [(now, 1), (now + 333, 2)] {
             let left = at + by.window;
             assert_eq!(room(&mut window, &by, left - 1).remaining, remaining - 1);
@@ -451,10 +453,10 @@ fn the_largest_quota_is_lowered_at_once() {
     let (largest, least) = (quota(u64::from(u32::MAX), long), quota(3, long));
     let (from, by) = (Measure::new(&largest), Measure::new(&least));
     let mut window = Window::new(0);
-    window.take(u32::MAX, &from, SECOND);
+    window.read(&from, SECOND).take(u32::MAX);
     let mut lowered = window.carried(&from, &by, 1, SECOND);
     assert_eq!(room(&mut lowered, &by, SECOND).remaining, 0);
-    assert_eq!(lowered.free_at(3, &by, SECOND), SECOND + by.window);
+    assert_eq!(lowered.read(&by, SECOND).free_at(3), SECOND + by.window);
 }
 
 #[test]
@@ -463,11 +465,11 @@ fn a_quota_that_was_lowered_for_a_while_finds_all_again() {
     for algorithm in [Algorithm::SlidingWindow, Algorithm::FixedWindow] {
         let [from, by] = [high, low].map(|quota| Measure::new(&quota.with_algorithm(algorithm)));
         let mut window = Window::new(0);
-        window.take(5_000, &from, SECOND);
+        window.read(&from, SECOND).take(5_000);
         let mut lowered = window.carried(&from, &by, 1, SECOND);
         assert_eq!(room(&mut lowered, &by, SECOND).remaining, 0);
         let over = SECOND + from.window;
-        assert_eq!(lowered.free_at(1, &by, SECOND), over);
+        assert_eq!(lowered.read(&by, SECOND).free_at(1), over);
         let mut raised = lowered.carried(&by, &from, 0, SECOND);
         for (at, remaining) in [(SECOND, 0), (over - 1, 0), (over, 5_000)] {
             let left = room(&mut raised, &from, at).remaining;
