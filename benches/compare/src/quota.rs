@@ -2,8 +2,9 @@
 //!
 //! Each check has a subject of its own, taken at random, and a time a little later than the one
 //! before, so that old requests leave the windows all the while. "Beyond the probe" is net of a lane
-//! that takes subject and time in the same way and reads a word of memory there, each 160 bytes from
-//! the next; "whole" is net of one that takes subject and time only.
+//! that takes subject and time in the same way and finds a cell as a check does: it reads the word
+//! that the subject has noted, and a word of memory in the place that this names, each 160 bytes from
+//! the next. "Whole" is net of one that takes subject and time only.
 
 use std::{
     cell::Cell,
@@ -39,7 +40,7 @@ const FIXED: Kind = Kind::new("fixed window", 1_000, 30).counted(Algorithm::Fixe
 const REFUSED: Kind = Kind::new("refused", 30, 30).refused();
 
 pub fn report() {
-    for count in [1_000, 100_000] {
+    for count in [WARM, 100_000] {
         let times = race(lanes(count), rounds(), 4_000);
         let at = |figure: &str| format!("{figure}, {count} subjects");
         let beyond = |name: &str| median(times.net(name, PROBE));
@@ -48,7 +49,11 @@ pub fn report() {
                 "a check beyond the probe, ns: sliding, {}",
                 kind.name
             ));
-            row("15", &figure, false, 60.0, beyond(kind.name));
+            // The target is that of the warm path: of many subjects most cells are out of the cache.
+            match count {
+                WARM => row("15", &figure, false, 60.0, beyond(kind.name)),
+                _ => note("15", &figure, list(&[beyond(kind.name)])),
+            }
         }
         let others = [TWO, GCRA, FIXED, REFUSED].map(|kind| beyond(kind.name));
         note(
@@ -105,12 +110,17 @@ fn lanes<'a>(count: usize) -> Vec<Lane<'a>> {
         black_box(now);
         walk.seen(black_box(number as u64));
     }));
-    let memory = vec![[1_u64; 20]; count];
+    let cells = vec![[1_u64; 20]; count];
+    let subjects = Subjects::new(count);
+    (0..)
+        .zip(&subjects.places)
+        .for_each(|(cell, place)| place.note(cell));
     let mut walk = Walk::new(count, EXACT.step(count));
     lanes.push(on_end(PROBE, move || {
         let (number, now) = walk.next();
         black_box(now);
-        walk.seen(memory[number][black_box(0)]);
+        let cell = subjects.places[number].noted();
+        walk.seen(cells[cell as usize][black_box(0)]);
     }));
     for kind in [EXACT, COARSE, TWO, GCRA, FIXED, REFUSED] {
         let mut counted = Counted::new(kind, count, Subjects::placed);
@@ -305,8 +315,8 @@ impl<N: Fn(&Subjects, usize) -> Subject<'_>> Counted<N> {
     fn check(&mut self) {
         let (number, now) = self.walk.next();
         let subject = (self.name)(&self.subjects, number);
-        let check = black_box(self.limiter.check(subject, now));
-        self.walk.seen(u64::from(is_admitted(&check)));
+        let check = self.limiter.check(subject, now);
+        self.walk.seen(u64::from(is_admitted(black_box(&check))));
     }
 }
 
@@ -428,7 +438,7 @@ fn two_threads() {
                 for _ in 0..CHECKS {
                     let number = share(thread, &mut random);
                     now += EXACT.step(COUNT);
-                    black_box(limiter.check(subjects.placed(number), at(now)));
+                    black_box(&limiter.check(subjects.placed(number), at(now)));
                 }
                 cpu_time() - start
             }
@@ -453,6 +463,8 @@ fn two_threads() {
     );
 }
 
+/// Subjects whose cells stay in the cache.
+const WARM: usize = 1_000;
 const WALK: &str = "walk";
 const PROBE: &str = "probe";
 const BY_TEXT: &str = "by text";
