@@ -124,6 +124,8 @@ mod gate;
 mod grant;
 mod host;
 mod intern;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 pub mod key_format;
 pub mod key_store;
 pub mod keys;
@@ -137,6 +139,8 @@ pub mod module_map;
 mod name;
 mod noted_store;
 pub mod observe;
+#[cfg(feature = "oauth")]
+pub mod oauth;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod open_error;
 mod pass;
@@ -226,7 +230,7 @@ pub use service::ApiKeyService;
 #[doc(inline)]
 pub use sqlite::{Durability, OpenSqlite, SqliteStore};
 #[doc(inline)]
-pub use token::{Principal, TokenError, TokenVerifier};
+pub use token::{KeyThumbprint, Principal, TokenError, TokenVerifier};
 pub use unlicensed::Unlicensed;
 
 /// The README's example compiles; it extracts a `Grant`.

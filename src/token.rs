@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::{
+    changes::Changes,
     clock::{Now, Timestamp},
     error::BoxError,
     key_store::{Scope, Tier},
@@ -29,6 +30,9 @@ pub struct Principal {
     pub modules: Vec<Module>,
     /// Whether it may administer.
     pub administrator: bool,
+    /// The key of the client that the token is bound to (`cnf.jkt`, RFC 9449 §6.1): such a token is
+    /// worth nothing without a proof that its sender has that key.
+    pub confirmation: Option<KeyThumbprint>,
     /// The first instant at which the token is no longer valid.
     pub expires_at: Option<Timestamp>,
     /// How long the answer may be remembered; the token's expiry ends it in any case.
@@ -46,9 +50,26 @@ impl Principal {
             tier: None,
             modules: Vec::new(),
             administrator: false,
+            confirmation: None,
             expires_at: None,
             keep_for: Duration::ZERO,
         }
+    }
+}
+
+/// A public key by its SHA-256 thumbprint ([RFC 7638](https://www.rfc-editor.org/rfc/rfc7638)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyThumbprint([u8; 32]);
+
+impl KeyThumbprint {
+    /// The thumbprint of these bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -76,6 +97,9 @@ pub enum TokenError {
 /// 2. A text in one of the layer's own key formats is never asked.
 /// 3. [`verify`](Self::verify) judges against `now`, and answers an outage as such, never as an
 ///    invalid token.
+/// 4. What was verified is remembered for [`Principal::keep_for`]. A verifier that withdraws a key, or
+///    whatever else its answers rest on, tells [`changes`](Self::changes) `everything`, before whoever
+///    withdrew it is answered: the layer then verifies each token anew.
 #[async_trait]
 pub trait TokenVerifier: Send + Sync + 'static {
     /// Whether a text is one of its tokens by shape.
@@ -83,6 +107,12 @@ pub trait TokenVerifier: Send + Sync + 'static {
 
     /// Whom the token speaks for.
     async fn verify(&self, token: &[u8], now: Now) -> Result<Principal, TokenError>;
+
+    /// Where it tells that its earlier answers no longer hold. By default they hold as long as they
+    /// are remembered.
+    fn changes(&self) -> Option<&Changes> {
+        None
+    }
 }
 
 /// A shared verifier is a verifier, also behind `Arc<dyn TokenVerifier>`.
@@ -94,5 +124,9 @@ impl<T: TokenVerifier + ?Sized> TokenVerifier for Arc<T> {
 
     async fn verify(&self, token: &[u8], now: Now) -> Result<Principal, TokenError> {
         (**self).verify(token, now).await
+    }
+
+    fn changes(&self) -> Option<&Changes> {
+        (**self).changes()
     }
 }

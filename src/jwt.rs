@@ -1,0 +1,1 @@
+//! Bearer tokens that are JWTs (RFC 7519).

@@ -1,0 +1,1 @@
+//! Access tokens of OAuth 2.0 authorization servers (RFC 6749).
