@@ -271,25 +271,30 @@ impl Gate {
             return Ok(Identity::Known(pass));
         }
         let verdict = self.formats.verdict(text);
-        let is_token = verdict != Verdict::WellFormed
+        let may_be_token = verdict != Verdict::WellFormed
             && credential.carrier == Carrier::Bearer
             // A broken key is a broken key: nobody else is asked about it.
             && !self.formats.claims(text)
-            && text.len() <= LONGEST_TOKEN
-            && self.lookup.recognizes_token(text);
-        if verdict == Verdict::Malformed && !is_token {
+            && text.len() <= LONGEST_TOKEN;
+        let verifier = may_be_token
+            .then(|| self.lookup.verifier_of(text))
+            .flatten();
+        if verdict == Verdict::Malformed && verifier.is_none() {
             return Err(DenialCode::InvalidKey);
         }
         let digest = digest.unwrap_or_else(|| self.hasher.digest(text));
         // A key and a token of the same text are two credentials.
-        let digest = if is_token { digest.inverted() } else { digest };
+        let digest = match verifier {
+            Some(_) => digest.inverted(),
+            None => digest,
+        };
         Ok(match self.lookup.recall(&digest, now) {
             Recalled::Current(pass) => Identity::Known(pass),
             Recalled::Absent => return Err(DenialCode::InvalidKey),
             Recalled::Unknown(known) => {
-                let source = match is_token {
-                    true => Source::Verifier(Zeroizing::new(text.to_vec())),
-                    false => Source::Store,
+                let source = match verifier {
+                    Some(index) => Source::Verifier(index, Zeroizing::new(text.to_vec())),
+                    None => Source::Store,
                 };
                 Identity::Unknown(Missing::Key {
                     digest,

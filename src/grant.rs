@@ -86,7 +86,7 @@ impl Grant {
 
     /// The public id of the key that was used; nothing for a token.
     pub fn key_id(&self) -> Option<KeyId> {
-        if self.pass.state() == State::Token {
+        if let State::Token(_) = self.pass.state() {
             return None;
         }
         KeyId::new(self.pass.principal()).ok()

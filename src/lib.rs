@@ -138,9 +138,9 @@ pub mod memory;
 pub mod module_map;
 mod name;
 mod noted_store;
-pub mod observe;
 #[cfg(feature = "oauth")]
 pub mod oauth;
+pub mod observe;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod open_error;
 mod pass;
@@ -230,7 +230,7 @@ pub use service::ApiKeyService;
 #[doc(inline)]
 pub use sqlite::{Durability, OpenSqlite, SqliteStore};
 #[doc(inline)]
-pub use token::{KeyThumbprint, Principal, TokenError, TokenVerifier};
+pub use token::{KeyThumbprint, Principal, TokenError, TokenVerifier, UserModules};
 pub use unlicensed::Unlicensed;
 
 /// The README's example compiles; it extracts a `Grant`.

@@ -28,7 +28,8 @@ use crate::{
     pass::{Pass, Rights, State, micros},
     rate_limiter::Refusal,
     strangers::Strangers,
-    token::{TokenError, TokenVerifier},
+    token::{TokenError, TokenVerifier, UserModules},
+    unlicensed,
 };
 
 /// How long what was read may be used, and how hard the backends are asked.
@@ -45,7 +46,8 @@ pub(crate) struct Limits {
 pub(crate) struct Lookup {
     pub(crate) store: Arc<dyn KeyStore>,
     pub(crate) ledger: Arc<dyn LicenseLedger>,
-    pub(crate) verifier: Option<Arc<dyn TokenVerifier>>,
+    pub(crate) verifiers: Box<[Verifier]>,
+    user_modules: UserModules,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cache: Cache,
     /// Nothing: the store is asked about as many unknown credentials as come.
@@ -66,6 +68,29 @@ pub(crate) struct Lookup {
     /// By credential and rights, since a ledger may answer by the modules a record carries.
     judgements: Flights<(KeyDigest, usize), Option<Judged>>,
     limits: Limits,
+}
+
+/// How bearer tokens that are no keys are treated.
+#[derive(Default)]
+pub(crate) struct Tokens {
+    /// In the order in which they are asked whose a token is.
+    pub(crate) verifiers: Vec<Arc<dyn TokenVerifier>>,
+    pub(crate) user_modules: UserModules,
+}
+
+/// A verifier with the changes that it tells of.
+pub(crate) struct Verifier {
+    verifier: Arc<dyn TokenVerifier>,
+    changes: Changes,
+}
+
+impl Verifier {
+    fn new(verifier: Arc<dyn TokenVerifier>) -> Self {
+        Self {
+            changes: verifier.changes().cloned().unwrap_or_default(),
+            verifier,
+        }
+    }
 }
 
 /// What is known of a credential without asking anybody.
@@ -99,14 +124,15 @@ struct Judged {
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     Store,
-    Verifier(Zeroizing<Vec<u8>>),
+    /// The layer's verifier of this index.
+    Verifier(u8, Zeroizing<Vec<u8>>),
 }
 
 impl Lookup {
     pub(crate) fn new(
         store: Arc<dyn KeyStore>,
         ledger: Arc<dyn LicenseLedger>,
-        verifier: Option<Arc<dyn TokenVerifier>>,
+        tokens: Tokens,
         clock: Arc<dyn Clock>,
         strangers: Option<Arc<Strangers>>,
         limits: Limits,
@@ -125,7 +151,8 @@ impl Lookup {
             judgements: Flights::new(limits.lookup_timeout),
             store,
             ledger,
-            verifier,
+            verifiers: tokens.verifiers.into_iter().map(Verifier::new).collect(),
+            user_modules: tokens.user_modules,
             clock,
             strangers,
             limits,
@@ -154,8 +181,9 @@ impl Lookup {
     }
 
     fn is_current(&self, pass: &Pass, now: Now) -> bool {
-        if pass.state() == State::Token {
-            return pass.is_fresh(now);
+        if let State::Token(verifier) = pass.state() {
+            let changes = &self.verifiers[usize::from(verifier)].changes;
+            return pass.is_fresh(now) && changes.still_current(pass.slot(), pass.key_stamp());
         }
         self.store_changes
             .still_current(pass.slot(), pass.key_stamp())
@@ -177,18 +205,18 @@ impl Lookup {
             .max_staleness
             .saturating_sub(self.limits.cache_ttl);
         !self.store_tells
-            && pass.state() != State::Token
+            && !matches!(pass.state(), State::Token(_))
             && self
                 .store_changes
                 .still_current(pass.slot(), pass.key_stamp())
             && micros(now.monotonic) <= pass.fresh_until().saturating_add(micros(grace))
     }
 
-    /// Whether a verifier takes a text for one of its tokens.
-    pub(crate) fn recognizes_token(&self, text: &[u8]) -> bool {
-        self.verifier
-            .as_ref()
-            .is_some_and(|verifier| verifier.recognizes(text))
+    /// The first verifier that takes a text for one of its tokens.
+    pub(crate) fn verifier_of(&self, text: &[u8]) -> Option<u8> {
+        let mut verifiers = (0..).zip(&self.verifiers);
+        let (index, _) = verifiers.find(|(_, verifier)| verifier.verifier.recognizes(text))?;
+        Some(index)
     }
 
     /// When a key was last used through this layer, by its current or its previous text.
@@ -233,6 +261,9 @@ impl Lookup {
     /// What the ledger said of the credential's holder, if nothing says that it is out of date.
     pub(crate) fn standings<'p>(&self, pass: &'p Pass, now: Now) -> Option<&'p Standings> {
         let standings = pass.standings()?;
+        if self.needs_no_ledger(pass) {
+            return Some(standings);
+        }
         let changes = &self.ledger_changes;
         (changes.still_current(pass.slot(), pass.standings_stamp())
             && changes.in_touch(now.monotonic, self.limits.max_staleness))
@@ -250,10 +281,14 @@ impl Lookup {
     ) -> Found {
         let asked = match source {
             Source::Store => Backend::KeyStore,
-            Source::Verifier(_) => Backend::Verifier,
+            Source::Verifier(..) => Backend::Verifier,
+        };
+        let changes = match source {
+            Source::Store => &self.store_changes,
+            Source::Verifier(verifier, _) => &self.verifiers[usize::from(verifier)].changes,
         };
         let found = loop {
-            let stamp = || self.store_changes.stamp();
+            let stamp = || changes.stamp();
             let (lookup, known, source) = (Arc::clone(self), known.clone(), source.clone());
             let ask = move |stamp| lookup.ask(digest, source, known, address, stamp);
             let found = self.finds.join(digest, stamp(), stamp, ask).await;
@@ -303,7 +338,9 @@ impl Lookup {
         let _turn = self.turns.acquire().await;
         let found = match source {
             Source::Store => self.find_key(digest, known, stamp).await,
-            Source::Verifier(token) => self.verify_token(digest, &token, stamp).await,
+            Source::Verifier(verifier, token) => {
+                self.verify_token(digest, verifier, &token, stamp).await
+            }
         };
         if let (Found::Denied(DenialCode::InvalidKey), Some(attempt)) = (&found, attempt) {
             attempt.fail();
@@ -345,10 +382,14 @@ impl Lookup {
         }
     }
 
-    async fn verify_token(&self, digest: KeyDigest, token: &[u8], stamp: Stamp) -> Found {
-        let Some(verifier) = &self.verifier else {
-            return Found::Denied(DenialCode::InvalidKey);
-        };
+    async fn verify_token(
+        &self,
+        digest: KeyDigest,
+        index: u8,
+        token: &[u8],
+        stamp: Stamp,
+    ) -> Found {
+        let verifier = &self.verifiers[usize::from(index)].verifier;
         match verifier.verify(token, self.clock.now()).await {
             // A user who could be taken for a key would get its modules and seats.
             Ok(principal) if principal.holder.key_id().is_some() => {
@@ -359,7 +400,8 @@ impl Lookup {
             Ok(principal) => {
                 let keep_for = principal.keep_for;
                 let fresh_until = micros(self.clock.now().monotonic.saturating_add(keep_for));
-                let pass = Pass::of_token(principal, &digest, stamp, fresh_until, &self.rights);
+                let pass =
+                    Pass::of_token(principal, index, &digest, stamp, fresh_until, &self.rights);
                 if !keep_for.is_zero() {
                     self.cache.keep(pass.clone());
                 }
@@ -400,7 +442,16 @@ impl Lookup {
         }
     }
 
+    /// Whether a user's modules are those that his token names.
+    fn needs_no_ledger(&self, pass: &Pass) -> bool {
+        self.user_modules == UserModules::FromToken && matches!(pass.state(), State::Token(_))
+    }
+
     async fn ask_ledger(&self, pass: &Pass) -> Option<Arc<Standings>> {
+        if self.needs_no_ledger(pass) {
+            let standings = unlicensed::allowed(&pass.rights().carried);
+            return Some(self.standings.share(standings));
+        }
         let _turn = self.turns.acquire().await;
         match self
             .ledger
@@ -465,7 +516,7 @@ mod tests {
         let lookup = Lookup::new(
             Arc::new(store),
             Arc::new(ledger),
-            None,
+            Tokens::default(),
             Arc::clone(&clock) as Arc<dyn Clock>,
             None,
             limits,

@@ -84,8 +84,8 @@ pub(crate) enum State {
     Enabled,
     Disabled,
     Revoked,
-    /// A verified token.
-    Token,
+    /// A token that was verified by the layer's verifier of this index.
+    Token(u8),
 }
 
 const NEVER: i64 = i64::MAX;
@@ -147,6 +147,7 @@ impl Pass {
     /// What a verified token allows.
     pub(crate) fn of_token(
         principal: Principal,
+        verifier: u8,
         digest: &KeyDigest,
         stamp: Stamp,
         fresh_until: u64,
@@ -163,7 +164,7 @@ impl Pass {
             slot: Changes::slot(holder),
             expires_at: principal.expires_at.map_or(NEVER, Timestamp::unix_micros),
             superseded: false,
-            state: State::Token,
+            state: State::Token(verifier),
             rights: rights.share(Rights {
                 environment: None,
                 administrator: principal.administrator,

@@ -88,6 +88,18 @@ pub enum TokenError {
     Unavailable(#[source] BoxError),
 }
 
+/// Where the modules of users come from, who have a token instead of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum UserModules {
+    /// The ledger assigns them to `issuer|subject`, as it does to a key, and reserves seats for them.
+    #[default]
+    FromLedger,
+    /// The token names them ([`Principal::modules`]), and none of them needs a seat: licenses are for
+    /// keys only. The ledger is not asked.
+    FromToken,
+}
+
 /// Verifies bearer tokens that are no keys.
 ///
 /// # Contract

@@ -139,7 +139,7 @@ impl LicenseLedger for Unlicensed {
 }
 
 /// The standings of a key whose record carries these modules.
-fn allowed(carried: &[Module]) -> Standings {
+pub(crate) fn allowed(carried: &[Module]) -> Standings {
     let modules: BTreeSet<_> = carried.iter().cloned().collect();
     let modules = modules
         .into_iter()

@@ -38,8 +38,8 @@ pub(crate) fn key_trouble(
         // Revoked before disabled: nobody can enable it again.
         State::Revoked => Some(DenialCode::RevokedKey),
         State::Disabled => Some(DenialCode::DisabledKey),
-        State::Enabled | State::Token if past => Some(DenialCode::ExpiredKey),
-        State::Enabled | State::Token => None,
+        State::Enabled | State::Token(_) if past => Some(DenialCode::ExpiredKey),
+        State::Enabled | State::Token(_) => None,
     }
 }
 

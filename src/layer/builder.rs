@@ -16,7 +16,7 @@ use crate::{
     key_store::{Environment, KeyStore},
     layer::{ApiKeyLayer, Shared},
     license_ledger::{LicenseLedger, Module},
-    lookup::{Limits, Lookup},
+    lookup::{Limits, Lookup, Tokens},
     maintenance,
     module_map::ModuleMap,
     name::InvalidName,
@@ -24,7 +24,7 @@ use crate::{
     rate_headers::RateHeaders,
     rate_limiter::{Quota, RateLimiter, TierError},
     strangers::Strangers,
-    token::TokenVerifier,
+    token::{TokenVerifier, UserModules},
     uses::Uses,
 };
 
@@ -60,7 +60,7 @@ pub struct ApiKeyLayerBuilder {
     map: Box<dyn ModuleMap>,
     ledger: Arc<dyn LicenseLedger>,
     limiter: Option<Arc<dyn RateLimiter>>,
-    verifier: Option<Arc<dyn TokenVerifier>>,
+    tokens: Tokens,
     clock: Arc<dyn Clock>,
     formats: KeyFormats,
     hasher: KeyHasher,
@@ -107,6 +107,9 @@ pub enum SetupError {
     /// Quotas that cannot be.
     #[error(transparent)]
     Tiers(#[from] TierError),
+    /// A verifier is known by a byte.
+    #[error("more than {MOST_VERIFIERS} token verifiers")]
+    TooManyVerifiers,
     /// A base of problem types to which no code can be appended for a URI reference.
     #[error("the problem type base {0:?} is neither a URI with a scheme nor an absolute path")]
     ProblemTypeBase(String),
@@ -123,7 +126,7 @@ impl ApiKeyLayerBuilder {
             map,
             ledger,
             limiter: None,
-            verifier: None,
+            tokens: Tokens::default(),
             clock: Arc::new(SystemClock::new()),
             formats: KeyFormats::default(),
             hasher: KeyHasher::default(),
@@ -423,7 +426,8 @@ impl ApiKeyLayerBuilder {
         self
     }
 
-    /// Accepts bearer tokens that are no keys. By default none are.
+    /// Accepts bearer tokens that are no keys; called again, those of one more verifier. Of several the
+    /// first that recognizes a text decides about it. By default none are accepted.
     ///
     /// ```
     /// # use tower_api_key::{ApiKeyLayerBuilder, TokenVerifier};
@@ -432,7 +436,21 @@ impl ApiKeyLayerBuilder {
     /// # }
     /// ```
     pub fn with_token_verifier(mut self, verifier: impl TokenVerifier) -> Self {
-        self.verifier = Some(Arc::new(verifier));
+        self.tokens.verifiers.push(Arc::new(verifier));
+        self
+    }
+
+    /// Where the modules of users come from, who have a token instead of a key. By default the ledger
+    /// knows them, as those of keys.
+    ///
+    /// ```
+    /// # use tower_api_key::UserModules;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_user_modules(UserModules::FromToken)
+    /// # ;
+    /// ```
+    pub fn with_user_modules(mut self, source: UserModules) -> Self {
+        self.tokens.user_modules = source;
         self
     }
 
@@ -640,6 +658,9 @@ impl ApiKeyLayerBuilder {
                 return Err(SetupError::Zero(name));
             }
         }
+        if self.tokens.verifiers.len() > MOST_VERIFIERS {
+            return Err(SetupError::TooManyVerifiers);
+        }
         // What is beyond ASCII is opaque to who reads a header (RFC 9110 §5.5).
         if !self.realm.is_ascii() {
             return Err(SetupError::Realm(self.realm));
@@ -669,7 +690,7 @@ impl ApiKeyLayerBuilder {
                 lookup: Arc::new(Lookup::new(
                     self.store,
                     self.ledger,
-                    self.verifier,
+                    self.tokens,
                     self.clock,
                     strangers,
                     self.limits,
@@ -700,6 +721,8 @@ impl fmt::Debug for ApiKeyLayerBuilder {
             .finish_non_exhaustive()
     }
 }
+
+const MOST_VERIFIERS: usize = 256;
 
 fn header_name(name: &str) -> Result<HeaderName, InvalidName> {
     let rule = "a header name (RFC 9110 §5.1)";
