@@ -28,6 +28,7 @@ mod quota;
 #[path = "../../support/mod.rs"]
 mod support;
 mod threads;
+mod tokens;
 
 fn main() {
     let arguments: Vec<_> = env::args().skip(1).collect();
@@ -41,13 +42,14 @@ fn main() {
         }
         _ => {}
     }
-    let sections: [(&str, fn()); 10] = [
+    let sections: [(&str, fn()); 11] = [
         ("pieces", pieces_and_peers),
         ("allocations", allocations),
         ("growth", growth),
         ("threads", two_threads),
         ("memory", memory),
         ("quota", quota::report),
+        ("tokens", tokens::report),
         ("flood", flood::report),
         ("refusals", refusals),
         ("loopback", over_loopback),
