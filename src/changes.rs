@@ -39,6 +39,11 @@ pub struct Stamp(u64);
 impl Stamp {
     /// Before any change.
     pub(crate) const START: Self = Self(0);
+
+    /// How many changes came before it.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// Which of the slots a name falls into: kept beside what is remembered, so that checking hashes

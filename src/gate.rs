@@ -285,7 +285,7 @@ impl Gate {
         let digest = digest.unwrap_or_else(|| self.hasher.digest(text));
         // A key and a token of the same text are two credentials.
         let digest = match verifier {
-            Some(_) => digest.inverted(),
+            Some(index) => self.lookup.token_digest(index, digest),
             None => digest,
         };
         Ok(match self.lookup.recall(&digest, now) {

@@ -16,7 +16,8 @@ use crate::{
     key_store::{Environment, KeyId, KeyRecord, Scope, Tier},
     license_ledger::{Holder, Module, Standings, Status},
     name,
-    pass::{Pass, State},
+    pass::{Origin, Pass, State},
+    token::SessionKey,
 };
 
 /// A caller who passed every check: among the request's extensions where the layer granted it.
@@ -86,10 +87,22 @@ impl Grant {
 
     /// The public id of the key that was used; nothing for a token.
     pub fn key_id(&self) -> Option<KeyId> {
-        if let State::Token(_) = self.pass.state() {
+        if self.pass.state() == State::Token {
             return None;
         }
         KeyId::new(self.pass.principal()).ok()
+    }
+
+    /// Whether it came by a session of the key, and not by the key itself.
+    pub fn is_session(&self) -> bool {
+        self.pass.origin() == Origin::Session
+    }
+
+    /// What a session of the key has to name; nothing for a token, and for what is a session already:
+    /// no session prolongs itself.
+    pub fn session_key(&self) -> Option<SessionKey> {
+        let key = self.key_id().filter(|_| !self.is_session())?;
+        Some(SessionKey::new(key, self.pass.digest()))
     }
 
     /// The caller as a holder of licenses.

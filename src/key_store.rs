@@ -11,6 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::{
@@ -66,6 +67,22 @@ impl Environment {
 #[derive(Clone, Copy, Eq, PartialOrd, Ord)]
 pub struct KeyDigest([u8; 32]);
 
+/// What tells one text of a key from another, and neither of them: 16 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyFingerprint([u8; 16]);
+
+impl KeyFingerprint {
+    /// A fingerprint from its bytes.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
 impl KeyDigest {
     /// A digest from its bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -77,8 +94,19 @@ impl KeyDigest {
         &self.0
     }
 
-    /// The same with every bit turned: a digest that no other text is known to have.
-    pub(crate) fn inverted(self) -> Self {
+    /// What tells the text of a key from the one before, without telling either: 16 bytes of the
+    /// SHA-256 of the digest.
+    pub fn fingerprint(&self) -> KeyFingerprint {
+        let hash: [u8; 32] = Sha256::digest(self.0).into();
+        KeyFingerprint(std::array::from_fn(|index| hash[index]))
+    }
+
+    /// What a token with this digest is remembered under, while this much has changed of what its
+    /// verifier said: no text has that for its digest, as far as anybody knows.
+    pub(crate) fn of_token(mut self, changes: u64) -> Self {
+        for (byte, changes) in self.0.iter_mut().zip(changes.to_ne_bytes()) {
+            *byte ^= changes;
+        }
         Self(self.0.map(|byte| !byte))
     }
 

@@ -188,8 +188,8 @@ pub use host::PeerAddress;
 pub use key_format::{GenerateError, KeyFormat, KeyFormats, KeyHasher, KeyText};
 #[doc(inline)]
 pub use key_store::{
-    AddressRange, Environment, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore, PreviousDigest,
-    Scope, Tier,
+    AddressRange, Environment, KeyDigest, KeyFingerprint, KeyId, KeyQuery, KeyRecord, KeyStore,
+    PreviousDigest, Scope, Tier,
 };
 #[doc(inline)]
 pub use keys::{
@@ -230,7 +230,7 @@ pub use service::ApiKeyService;
 #[doc(inline)]
 pub use sqlite::{Durability, OpenSqlite, SqliteStore};
 #[doc(inline)]
-pub use token::{KeyThumbprint, Principal, TokenError, TokenVerifier, UserModules};
+pub use token::{KeyThumbprint, Principal, SessionKey, TokenError, TokenVerifier, UserModules};
 pub use unlicensed::Unlicensed;
 
 /// The README's example compiles; it extracts a `Grant`.

@@ -25,10 +25,10 @@ use crate::{
     license_ledger::{LicenseLedger, Standings},
     noted_store::NotedStore,
     observe::{self, Backend},
-    pass::{Pass, Rights, State, micros},
+    pass::{Origin, Pass, Rights, Session, State, micros},
     rate_limiter::Refusal,
     strangers::Strangers,
-    token::{TokenError, TokenVerifier, UserModules},
+    token::{Principal, TokenError, TokenVerifier, UserModules},
     unlicensed,
 };
 
@@ -181,14 +181,16 @@ impl Lookup {
     }
 
     fn is_current(&self, pass: &Pass, now: Now) -> bool {
-        if let State::Token(verifier) = pass.state() {
-            let changes = &self.verifiers[usize::from(verifier)].changes;
-            return pass.is_fresh(now) && changes.still_current(pass.slot(), pass.key_stamp());
+        if pass.state() == State::Token {
+            return pass.is_fresh(now);
         }
         self.store_changes
             .still_current(pass.slot(), pass.key_stamp())
             && self.store_is_in_touch(now)
-            && (self.store_tells || pass.is_fresh(now) || self.is_spared(pass, now))
+            && match pass.origin() {
+                Origin::Session => pass.is_fresh(now),
+                _ => self.store_tells || pass.is_fresh(now) || self.is_spared(pass, now),
+            }
     }
 
     /// Whether a silent store has just failed, and is not to be asked by every request.
@@ -205,7 +207,8 @@ impl Lookup {
             .max_staleness
             .saturating_sub(self.limits.cache_ttl);
         !self.store_tells
-            && !matches!(pass.state(), State::Token(_))
+            && pass.state() != State::Token
+            && pass.origin() != Origin::Session
             && self
                 .store_changes
                 .still_current(pass.slot(), pass.key_stamp())
@@ -217,6 +220,13 @@ impl Lookup {
         let mut verifiers = (0..).zip(&self.verifiers);
         let (index, _) = verifiers.find(|(_, verifier)| verifier.verifier.recognizes(text))?;
         Some(index)
+    }
+
+    /// What a verifier's token is remembered under: something else once the verifier has told that its
+    /// answers no longer hold.
+    pub(crate) fn token_digest(&self, verifier: u8, digest: KeyDigest) -> KeyDigest {
+        let changes = &self.verifiers[usize::from(verifier)].changes;
+        digest.of_token(changes.stamp().number())
     }
 
     /// When a key was last used through this layer, by its current or its previous text.
@@ -283,12 +293,8 @@ impl Lookup {
             Source::Store => Backend::KeyStore,
             Source::Verifier(..) => Backend::Verifier,
         };
-        let changes = match source {
-            Source::Store => &self.store_changes,
-            Source::Verifier(verifier, _) => &self.verifiers[usize::from(verifier)].changes,
-        };
         let found = loop {
-            let stamp = || changes.stamp();
+            let stamp = || self.store_changes.stamp();
             let (lookup, known, source) = (Arc::clone(self), known.clone(), source.clone());
             let ask = move |stamp| lookup.ask(digest, source, known, address, stamp);
             let found = self.finds.join(digest, stamp(), stamp, ask).await;
@@ -397,11 +403,19 @@ impl Lookup {
                 observe::backend_failed(Backend::Verifier, &BackendError::unavailable(error));
                 Found::Unavailable
             }
+            Ok(Principal {
+                session_of: Some(key),
+                expires_at: until,
+                keep_for,
+                ..
+            }) => {
+                let session = Session { key, until };
+                self.find_session(digest, &session, keep_for, stamp).await
+            }
             Ok(principal) => {
                 let keep_for = principal.keep_for;
                 let fresh_until = micros(self.clock.now().monotonic.saturating_add(keep_for));
-                let pass =
-                    Pass::of_token(principal, index, &digest, stamp, fresh_until, &self.rights);
+                let pass = Pass::of_token(principal, &digest, stamp, fresh_until, &self.rights);
                 if !keep_for.is_zero() {
                     self.cache.keep(pass.clone());
                 }
@@ -413,6 +427,41 @@ impl Lookup {
                 observe::backend_failed(Backend::Verifier, &BackendError::Unavailable(source));
                 Found::Unavailable
             }
+        }
+    }
+
+    /// The key whose session a token is, as it is now.
+    async fn find_session(
+        &self,
+        digest: KeyDigest,
+        session: &Session,
+        keep_for: Duration,
+        stamp: Stamp,
+    ) -> Found {
+        // A silent store is asked as often about a key's sessions as about the key.
+        let keep_for = match self.store_tells {
+            true => keep_for,
+            false => keep_for.min(self.limits.cache_ttl),
+        };
+        let fresh_until = micros(self.clock.now().monotonic.saturating_add(keep_for));
+        let record = match self.store.get(&session.key.id).await {
+            Ok(Some(record)) => record,
+            Ok(None) => return Found::Denied(DenialCode::InvalidKey),
+            Err(error) => {
+                observe::backend_failed(Backend::KeyStore, &error);
+                return Found::Unavailable;
+            }
+        };
+        let rights = &self.rights;
+        match Pass::of_session(record, session, &digest, stamp, fresh_until, rights) {
+            Some(pass) => {
+                let pass = pass.going_on_from(self.cache.peek(&digest).as_ref());
+                if !keep_for.is_zero() {
+                    self.cache.keep(pass.clone());
+                }
+                Found::Pass(pass)
+            }
+            None => Found::Denied(DenialCode::InvalidKey),
         }
     }
 
@@ -444,7 +493,7 @@ impl Lookup {
 
     /// Whether a user's modules are those that his token names.
     fn needs_no_ledger(&self, pass: &Pass) -> bool {
-        self.user_modules == UserModules::FromToken && matches!(pass.state(), State::Token(_))
+        self.user_modules == UserModules::FromToken && pass.state() == State::Token
     }
 
     async fn ask_ledger(&self, pass: &Pass) -> Option<Arc<Standings>> {

@@ -20,7 +20,7 @@ use crate::{
     key_store::{AddressRange, Environment, KeyDigest, KeyRecord, Scope, Tier},
     license_ledger::{Holder, Module, Standings},
     rate_limiter::Place,
-    token::Principal,
+    token::{Principal, SessionKey},
 };
 
 /// One credential's rights, as last read: a handle that is cheap to clone.
@@ -46,8 +46,7 @@ pub(crate) struct Facts {
     expires_at: i64,
     slot: Slot,
     state: State,
-    /// The old text of a regenerated key: past `expires_at` it is unknown, not expired.
-    superseded: bool,
+    origin: Origin,
     /// Whether `last_used` waits to be written.
     unwritten: AtomicBool,
     /// Bytes of the label that are the principal.
@@ -77,6 +76,13 @@ pub(crate) struct Rights {
     pub(crate) carried: Box<[Module]>,
 }
 
+/// A key's session, as its token has it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) key: SessionKey,
+    pub(crate) until: Option<Timestamp>,
+}
+
 /// What a credential is, its expiry aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -84,8 +90,19 @@ pub(crate) enum State {
     Enabled,
     Disabled,
     Revoked,
-    /// A token that was verified by the layer's verifier of this index.
-    Token(u8),
+    /// A verified token that is no key's session.
+    Token,
+}
+
+/// What led to a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Its text.
+    Text,
+    /// The text before it was regenerated: past its time it is unknown, not expired.
+    OldText,
+    /// A session of the key.
+    Session,
 }
 
 const NEVER: i64 = i64::MAX;
@@ -100,25 +117,59 @@ impl Pass {
         fresh_until: u64,
         rights: &Interner<Rights>,
     ) -> Self {
-        let expires_at = record.expires_at.map_or(NEVER, Timestamp::unix_micros);
-        let superseded = record.digest != *digest;
         // The store answers for the current and the previous text only: anything else proves no
         // secret and is over already.
-        let over_at = match record
-            .previous
-            .filter(|previous| previous.digest == *digest)
-        {
-            _ if !superseded => NEVER,
-            Some(previous) => previous.until.unix_micros(),
-            None => i64::MIN,
+        let (origin, over_at) = match &record.previous {
+            _ if record.digest == *digest => (Origin::Text, NEVER),
+            Some(previous) if previous.digest == *digest => {
+                (Origin::OldText, previous.until.unix_micros())
+            }
+            _ => (Origin::OldText, i64::MIN),
         };
+        Self::of_record(record, digest, origin, over_at, stamp, fresh_until, rights)
+    }
+
+    /// What a session of this key allows, found by `digest`, while the text that it was begun with
+    /// works, and at most until then; nothing where that text is no longer one of the key's.
+    pub(crate) fn of_session(
+        record: KeyRecord,
+        session: &Session,
+        digest: &KeyDigest,
+        stamp: Stamp,
+        fresh_until: u64,
+        rights: &Interner<Rights>,
+    ) -> Option<Self> {
+        let until = session.until.map_or(NEVER, Timestamp::unix_micros);
+        let begun_with = |digest: &KeyDigest| digest.fingerprint() == session.key.fingerprint;
+        let over_at = match &record.previous {
+            _ if begun_with(&record.digest) => until,
+            Some(previous) if begun_with(&previous.digest) => {
+                until.min(previous.until.unix_micros())
+            }
+            _ => return None,
+        };
+        let origin = Origin::Session;
+        let pass = Self::of_record(record, digest, origin, over_at, stamp, fresh_until, rights);
+        Some(pass)
+    }
+
+    fn of_record(
+        record: KeyRecord,
+        digest: &KeyDigest,
+        origin: Origin,
+        over_at: i64,
+        stamp: Stamp,
+        fresh_until: u64,
+        rights: &Interner<Rights>,
+    ) -> Self {
+        let expires_at = record.expires_at.map_or(NEVER, Timestamp::unix_micros);
         let label = [record.id.as_str(), &record.name].concat();
         let facts = Facts {
             digest: *digest,
             principal_len: record.id.as_str().len() as u16,
             slot: Changes::slot(record.id.as_str()),
             expires_at: expires_at.min(over_at),
-            superseded,
+            origin,
             state: match (record.revoked_at, record.enabled) {
                 (Some(_), _) => State::Revoked,
                 (None, false) => State::Disabled,
@@ -147,7 +198,6 @@ impl Pass {
     /// What a verified token allows.
     pub(crate) fn of_token(
         principal: Principal,
-        verifier: u8,
         digest: &KeyDigest,
         stamp: Stamp,
         fresh_until: u64,
@@ -163,8 +213,8 @@ impl Pass {
             principal_len: holder.len() as u16,
             slot: Changes::slot(holder),
             expires_at: principal.expires_at.map_or(NEVER, Timestamp::unix_micros),
-            superseded: false,
-            state: State::Token(verifier),
+            origin: Origin::Text,
+            state: State::Token,
             rights: rights.share(Rights {
                 environment: None,
                 administrator: principal.administrator,
@@ -263,8 +313,8 @@ impl Pass {
         self.state
     }
 
-    pub(crate) fn is_superseded(&self) -> bool {
-        self.superseded
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
     }
 
     pub(crate) fn expires_at(&self) -> Option<Timestamp> {

@@ -9,7 +9,7 @@ use crate::{
     changes::Changes,
     clock::{Now, Timestamp},
     error::BoxError,
-    key_store::{Scope, Tier},
+    key_store::{KeyDigest, KeyFingerprint, KeyId, Scope, Tier},
     license_ledger::{Holder, Module},
 };
 
@@ -17,6 +17,10 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Principal {
+    /// The key whose session the token is. It then has that key's rights, modules, seats and quota, as
+    /// they are at each request, and is over when the key is; of all else here only `expires_at` and
+    /// `keep_for` count.
+    pub session_of: Option<SessionKey>,
     /// Who, as `issuer|subject`: with a `|`, which no [`KeyId`](crate::KeyId) has, so that it is
     /// never taken for a key.
     pub holder: Holder,
@@ -44,6 +48,7 @@ impl Principal {
     /// have a `|` in it.
     pub fn new(holder: Holder) -> Self {
         Self {
+            session_of: None,
             holder,
             name: None,
             scopes: Vec::new(),
@@ -53,6 +58,27 @@ impl Principal {
             confirmation: None,
             expires_at: None,
             keep_for: Duration::ZERO,
+        }
+    }
+}
+
+/// A key by its id, with what tells the text that a session was begun with: a new text ends it, as soon
+/// as the old one no longer works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionKey {
+    /// The key's public id.
+    pub id: KeyId,
+    /// Of the text that the session was begun with.
+    pub fingerprint: KeyFingerprint,
+}
+
+impl SessionKey {
+    /// The key of this id, by the text that has this digest.
+    pub fn new(id: KeyId, digest: &KeyDigest) -> Self {
+        Self {
+            id,
+            fingerprint: digest.fingerprint(),
         }
     }
 }

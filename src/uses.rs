@@ -38,7 +38,7 @@ impl Uses {
 
     /// Notes an authenticated request.
     pub(crate) fn note(&self, pass: &Pass, now: Timestamp) {
-        if pass.used(now) && !matches!(pass.state(), State::Token(_)) {
+        if pass.used(now) && pass.state() != State::Token {
             self.queue(pass.clone());
         }
     }

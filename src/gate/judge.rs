@@ -7,7 +7,7 @@ use crate::{
     key_store::{Environment, Scope},
     license_ledger::{Module, Reason, Standing, Standings, Status},
     module_map::{Modules, Requirement},
-    pass::{Pass, State},
+    pass::{Origin, Pass, State},
 };
 
 /// What is known of a caller says this about a request.
@@ -25,7 +25,7 @@ pub(crate) fn key_trouble(
     now: Timestamp,
 ) -> Option<DenialCode> {
     let past = pass.is_past(now);
-    if past && pass.is_superseded() {
+    if past && pass.origin() == Origin::OldText {
         return Some(DenialCode::InvalidKey);
     }
     let own = pass.rights().environment.as_ref();
@@ -38,8 +38,8 @@ pub(crate) fn key_trouble(
         // Revoked before disabled: nobody can enable it again.
         State::Revoked => Some(DenialCode::RevokedKey),
         State::Disabled => Some(DenialCode::DisabledKey),
-        State::Enabled | State::Token(_) if past => Some(DenialCode::ExpiredKey),
-        State::Enabled | State::Token(_) => None,
+        State::Enabled | State::Token if past => Some(DenialCode::ExpiredKey),
+        State::Enabled | State::Token => None,
     }
 }
 
