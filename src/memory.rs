@@ -10,6 +10,7 @@ mod cells;
 mod key_store;
 mod ledger;
 mod rate_limiter;
+mod windows;
 
 pub use key_store::MemoryKeyStore;
 pub use ledger::MemoryLedger;

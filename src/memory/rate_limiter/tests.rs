@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     clock::{Clock, ManualClock},
     key_store::Tier,
-    rate_limiter::CountBy,
+    rate_limiter::{CountBy, Quota},
 };
 
 fn admitted(limiter: &MemoryRateLimiter, caller: Subject<'_>, now: Now) -> bool {
