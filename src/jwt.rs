@@ -1,10 +1,35 @@
-//! Bearer tokens that are JWTs (RFC 7519).
+//! Bearer tokens that are JWTs ([RFC 7519](https://www.rfc-editor.org/rfc/rfc7519)): sessions of
+//! your own, and tokens of issuers whose keys you know.
+//!
+//! A [`JwtVerifier`] takes the tokens of its [`Issuer`]s. [`SessionTokens`] gives out tokens of this
+//! service itself, and is one of those issuers. Where an issuer's keys are fetched over the network,
+//! a [`KeySource`] stands between.
+//!
+//! What an issuer's tokens are signed with, whom they are for and what they call themselves is pinned
+//! at set-up ([RFC 8725](https://www.rfc-editor.org/rfc/rfc8725)): a token cannot choose its own
+//! algorithm, bring its own key, or pass for one of another kind.
 
 mod algorithm;
+mod claims;
+pub(crate) mod header;
+mod issuer;
 pub(crate) mod json;
-mod key_set;
+pub(crate) mod key_set;
 mod keys;
+mod mapping;
+mod self_test;
+mod sessions;
+mod verifier;
+
+#[cfg(test)]
+mod tests;
 
 pub use algorithm::Algorithm;
+pub use issuer::{Issuer, IssuerFlaw};
 pub use key_set::{KeySet, KeySource};
 pub use keys::{KeyError, VerificationKey};
+pub use mapping::ClaimMapping;
+pub use sessions::{
+    Session, SessionError, SessionToken, SessionTokens, SessionTokensBuilder, SigningKey,
+};
+pub use verifier::{JwtSetupError, JwtVerifier, JwtVerifierBuilder};

@@ -62,6 +62,11 @@ impl<'t> Object<'t> {
         member.map(|(_, value)| value)
     }
 
+    /// The member with this name, where the object has no other.
+    pub(crate) fn only(&self, name: &str) -> Option<&Json<'t>> {
+        self.get(name).filter(|_| self.0.len() == 1)
+    }
+
     /// Whether there is a member with this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use crate::{
     changes::Changes,
@@ -120,8 +121,8 @@ impl KeySet {
 ///    whose text anybody can have made up: it fetches only as often as it wants to, whoever asks.
 ///    It answers the keys as they then are, which may be the same as before, and
 ///    [`TokenError::Unavailable`] where there are none.
-/// 3. [`changes`](Self::changes) is told `everything` when a key was withdrawn, before `known`
-///    answers without it.
+/// 3. Where a key is withdrawn, everyone who [watches](Self::watched_by) is told `everything`, as
+///    soon as `known` no longer answers with the key, and before whoever withdrew it is answered.
 #[async_trait]
 pub trait KeySource: Send + Sync + 'static {
     /// The keys known at this moment.
@@ -130,10 +131,9 @@ pub trait KeySource: Send + Sync + 'static {
     /// The keys after a fetch, if it is time for one.
     async fn refresh(&self, now: Now) -> Result<Arc<KeySet>, TokenError>;
 
-    /// Where it tells that a key was withdrawn. By default none ever is.
-    fn changes(&self) -> Option<&Changes> {
-        None
-    }
+    /// From now on these changes are to be told of withdrawn keys: each verifier that asks this
+    /// source says so once. By default no key is ever withdrawn.
+    fn watched_by(&self, _changes: &Changes) {}
 }
 
 /// A shared source is a source, also behind `Arc<dyn KeySource>`.
@@ -147,8 +147,36 @@ impl<T: KeySource + ?Sized> KeySource for Arc<T> {
         (**self).refresh(now).await
     }
 
-    fn changes(&self) -> Option<&Changes> {
-        (**self).changes()
+    fn watched_by(&self, changes: &Changes) {
+        (**self).watched_by(changes);
+    }
+}
+
+/// Keys that never change.
+pub(crate) struct FixedKeys(pub(crate) Arc<KeySet>);
+
+#[async_trait]
+impl KeySource for FixedKeys {
+    fn known(&self, _now: Now) -> Option<Arc<KeySet>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    async fn refresh(&self, _now: Now) -> Result<Arc<KeySet>, TokenError> {
+        Ok(Arc::clone(&self.0))
+    }
+}
+
+/// Who is told where a source withdraws a key.
+#[derive(Debug, Default)]
+pub(crate) struct Watchers(Mutex<Vec<Changes>>);
+
+impl Watchers {
+    pub(crate) fn add(&self, changes: &Changes) {
+        self.0.lock().push(changes.clone());
+    }
+
+    pub(crate) fn tell_everything(&self) {
+        self.0.lock().iter().for_each(Changes::everything);
     }
 }
 
