@@ -71,20 +71,26 @@ pub(crate) fn module_map() -> Result<RouteModules, RouteError> {
         .get("/v1/stats", scope("read:stats"))
         .get("/v1/profile", scope("read:profile"))
         .put("/v1/profile", scope("write:profile"))
+        // Who may begin a session, the handler decides.
+        .post("/manage/v1/sessions", Rule::authenticated())
         .get("/health", Rule::public())
         .build()
 }
 
-/// On the first start adds one license a module, an administrator's key, one key a module, and two
-/// with the scopes, one of them in the premium tier. Later only an administrator's key is added, where one is given that is not known:
-/// whoever lost the others begins with that.
+/// On the first start adds one license a module, an administrator's key with all scopes, one key a
+/// module, and two with the scopes, one of them in the premium tier. Later only an administrator's key
+/// is added, where one is given that is not known: whoever lost the others begins with that.
 pub(crate) async fn set_up(
     manager: &KeyManager,
     admin_key: Option<&KeyText>,
 ) -> Result<Vec<FirstKey>, Box<dyn Error>> {
     let actor = Actor::new("hub")?;
     let is_first = manager.overview().await?.seq == 0;
-    let administrator = NewKey::named("API Key-Administrator").with_administrator(true);
+    let scopes: Result<Vec<_>, _> = REALM_SCOPES.into_iter().map(Scope::new).collect();
+    let scopes = scopes?;
+    let administrator = NewKey::named("API Key-Administrator")
+        .with_administrator(true)
+        .with_scopes(scopes.clone());
     // Of hubs that start at once on one database, one gets to make this key, and goes on.
     let made = match admin_key {
         Some(text) => {
@@ -120,8 +126,6 @@ pub(crate) async fn set_up(
         let new = NewKey::named(name).with_modules([module]);
         keys.push(create(manager, new, route, &actor).await?);
     }
-    let scopes: Result<Vec<_>, _> = REALM_SCOPES.into_iter().map(Scope::new).collect();
-    let scopes = scopes?;
     let realms = |name| NewKey::named(name).with_scopes(scopes.clone());
     let premium = realms("API Key-Premium").with_tier(Tier::new("premium")?);
     for new in [realms("API Key-Realms"), premium] {

@@ -25,6 +25,7 @@ mod rates;
 mod realms;
 mod server;
 mod studio;
+mod tokens;
 mod welcome;
 
 use options::{Options, Parsed};
@@ -60,7 +61,9 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
     let database = options.database.open().await?;
     let rates = options.rates.open().await?;
-    let layer = ApiKeyLayer::builder(database.keys, access::module_map()?, database.ledger)
+    let builder = ApiKeyLayer::builder(database.keys, access::module_map()?, database.ledger);
+    let (builder, sessions) = tokens::accept(builder, &options.trusted)?;
+    let layer = builder
         .with_rate_limiter(rates)
         .with_x_rate_limit_headers(true)
         .with_query_parameter("api_key")
@@ -83,6 +86,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let realms = Arc::new(Realms::new());
     let app = studio::routes(Studio::read()?)
         .merge(realms::routes(Arc::clone(&realms)))
+        .merge(sessions)
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::no_such_method);
     // The layer goes around the finished app: `Router::layer` would guard the routes that are there

@@ -7,12 +7,14 @@ use tower_api_key::KeyText;
 use crate::{
     database::{Database, FORMS},
     rates::Rates,
+    tokens::Trusted,
 };
 
 pub(crate) fn help() -> String {
     format!(
         "\
 usage: hub [--listen ADDR] [--database PLACE] [--redis URL] [--admin-key TEXT]
+           [--issuer URL --audience AUD [--introspection-client ID:SECRET]]
 
   --listen ADDR       where to serve, by default 127.0.0.1:3000; port 0 takes a free one
   --database PLACE    where keys and licenses are kept, by default {default};
@@ -20,12 +22,20 @@ usage: hub [--listen ADDR] [--database PLACE] [--redis URL] [--admin-key TEXT]
   --redis URL         where requests are counted, redis://:PASSWORD@HOST:PORT; by default each hub
                       counts its own{redis}
   --admin-key TEXT    an administrator's key, by default a new one on the first start
+  --issuer URL        an OAuth 2.0 issuer whose access tokens are accepted beside keys{oauth}
+  --audience AUD      whom those tokens must be for
+  --introspection-client ID:SECRET
+                      asks the issuer about tokens that are no JWTs, as this client
 
-HUB_ADMIN_KEY sets the key too, and PGPASSWORD PostgreSQL's password: what stands on the command
+HUB_ADMIN_KEY and HUB_INTROSPECTION_CLIENT set these too, and PGPASSWORD PostgreSQL's password: what stands on the command
 line is shown to everyone who lists processes.",
         redis = match cfg!(feature = "redis") {
             true => "",
             false => " (needs the feature `redis`)",
+        },
+        oauth = match cfg!(feature = "oauth") {
+            true => "",
+            false => " (needs the\n                      feature `oauth`)",
         },
         default = match Database::default() {
             Database::Sqlite(path) => format!("sqlite:{}", path.display()),
@@ -38,6 +48,7 @@ pub(crate) struct Options {
     pub(crate) listen: String,
     pub(crate) database: Database,
     pub(crate) rates: Rates,
+    pub(crate) trusted: Trusted,
     pub(crate) admin_key: Option<KeyText>,
 }
 
@@ -61,6 +72,10 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
         listen: "127.0.0.1:3000".into(),
         database: Database::default(),
         rates: Rates::default(),
+        trusted: Trusted {
+            introspection_client: std::env::var("HUB_INTROSPECTION_CLIENT").ok(),
+            ..Trusted::default()
+        },
         admin_key: admin_key.map(KeyText::new),
     };
     let mut arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
@@ -88,6 +103,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
                 let rates = value()?.parse();
                 options.rates = rates.map_err(|problem| Problem(format!("--redis {problem}")))?;
             }
+            "--issuer" => options.trusted.issuer = Some(value()?),
+            "--audience" => options.trusted.audience = Some(value()?),
+            "--introspection-client" => options.trusted.introspection_client = Some(value()?),
             "--help" | "-h" => return Ok(Parsed::Help),
             // It may be a key that lost its option: it is not repeated.
             _ if !name.starts_with('-') => {
@@ -96,5 +114,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
             _ => return Err(Problem(format!("{name} is no option"))),
         }
     }
-    Ok(Parsed::Run(options))
+    match options.trusted.flaw() {
+        Some(flaw) => Err(Problem(flaw.into())),
+        None => Ok(Parsed::Run(options)),
+    }
 }

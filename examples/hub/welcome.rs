@@ -9,13 +9,17 @@ use crate::{access::FirstKey, options::Options};
 
 pub(crate) fn text(address: SocketAddr, options: &Options, keys: &[FirstKey]) -> String {
     let Options {
-        database, rates, ..
+        database,
+        rates,
+        trusted,
+        ..
     } = options;
     let mut lines = vec![
         format!("hub: serving http://{address}, data in {database}"),
         format!(
             "Requests an hour: 100 from an address without a key, 1,000 with a key, 5,000 with a\n\
-             premium one; counted {rates}."
+             premium one; counted {rates}.{}",
+            trusted.text()
         ),
         String::new(),
     ];

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 #[cfg(feature = "sqlite")]
 mod durable;
 mod rates;
+#[cfg(feature = "jwt")]
+mod sessions;
 #[cfg(feature = "postgres")]
 mod shared;
 
@@ -55,6 +57,12 @@ fn example(name: &str, arguments: &[&str]) -> Command {
     }
     if cfg!(feature = "redis") {
         command.arg("--features=redis");
+    }
+    if cfg!(feature = "jwt") {
+        command.arg("--features=jwt");
+    }
+    if cfg!(feature = "oauth") {
+        command.arg("--features=oauth");
     }
     command.arg("--").args(arguments);
     command.env_remove("HUB_ADMIN_KEY").stdout(Stdio::piped());
