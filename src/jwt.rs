@@ -9,14 +9,14 @@
 //! at set-up ([RFC 8725](https://www.rfc-editor.org/rfc/rfc8725)): a token cannot choose its own
 //! algorithm, bring its own key, or pass for one of another kind.
 
-mod algorithm;
-mod claims;
+pub(crate) mod algorithm;
+pub(crate) mod claims;
 pub(crate) mod header;
 mod issuer;
 pub(crate) mod json;
 pub(crate) mod key_set;
-mod keys;
-mod mapping;
+pub(crate) mod keys;
+pub(crate) mod mapping;
 mod self_test;
 mod sessions;
 mod verifier;

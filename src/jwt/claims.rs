@@ -67,7 +67,7 @@ pub(crate) fn holder(issuer: &str, subject: &str) -> Result<Holder, TokenError> 
 }
 
 /// Whether one of `audiences` is among those of a token: one text, or an array of texts.
-fn is_for(aud: Option<&Json<'_>>, audiences: &[Box<str>]) -> bool {
+pub(crate) fn is_for(aud: Option<&Json<'_>>, audiences: &[Box<str>]) -> bool {
     let ours = |text: &str| audiences.iter().any(|audience| **audience == *text);
     match aud {
         Some(Json::Text(text)) => ours(text),
@@ -80,7 +80,7 @@ fn is_for(aud: Option<&Json<'_>>, audiences: &[Box<str>]) -> bool {
 }
 
 /// A NumericDate (RFC 7519 §2): seconds since 1970, which may have a fraction.
-fn instant(claims: &Object<'_>, name: &str) -> Result<Option<Timestamp>, TokenError> {
+pub(crate) fn instant(claims: &Object<'_>, name: &str) -> Result<Option<Timestamp>, TokenError> {
     const LATEST: i64 = Timestamp::MAX.unix_seconds();
     match claims.get(name) {
         None => Ok(None),
@@ -97,7 +97,7 @@ fn instant(claims: &Object<'_>, name: &str) -> Result<Option<Timestamp>, TokenEr
 /// The key that a token is bound to ([RFC 7800](https://www.rfc-editor.org/rfc/rfc7800)). A token
 /// that is bound in a way that nobody here checks, to a certificate for instance, is refused: taken
 /// for unbound it would be worth more than its issuer meant.
-fn confirmation(claims: &Object<'_>) -> Result<Option<KeyThumbprint>, TokenError> {
+pub(crate) fn confirmation(claims: &Object<'_>) -> Result<Option<KeyThumbprint>, TokenError> {
     let Some(cnf) = claims.get("cnf") else {
         return Ok(None);
     };
