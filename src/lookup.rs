@@ -39,6 +39,7 @@ pub(crate) struct Limits {
     pub(crate) cache_ttl: Duration,
     pub(crate) cache_capacity: usize,
     pub(crate) lookup_timeout: Duration,
+    pub(crate) verification_timeout: Duration,
     pub(crate) lookups_at_once: usize,
 }
 
@@ -65,6 +66,9 @@ pub(crate) struct Lookup {
     /// How many look-ups may be under way at once.
     turns: Semaphore,
     finds: Flights<KeyDigest, Found>,
+    /// The same of tokens, apart: an issuer that hangs holds up no key.
+    verification_turns: Semaphore,
+    verifications: Flights<KeyDigest, Found>,
     /// By credential and rights, since a ledger may answer by the modules a record carries.
     judgements: Flights<(KeyDigest, usize), Option<Judged>>,
     limits: Limits,
@@ -148,6 +152,8 @@ impl Lookup {
             standings: Interner::new(),
             turns: Semaphore::new(limits.lookups_at_once),
             finds: Flights::new(limits.lookup_timeout),
+            verification_turns: Semaphore::new(limits.lookups_at_once),
+            verifications: Flights::new(limits.verification_timeout),
             judgements: Flights::new(limits.lookup_timeout),
             store,
             ledger,
@@ -289,15 +295,15 @@ impl Lookup {
         known: Option<Pass>,
         address: Option<IpAddr>,
     ) -> Found {
-        let asked = match source {
-            Source::Store => Backend::KeyStore,
-            Source::Verifier(..) => Backend::Verifier,
+        let (asked, flights) = match source {
+            Source::Store => (Backend::KeyStore, &self.finds),
+            Source::Verifier(..) => (Backend::Verifier, &self.verifications),
         };
         let found = loop {
             let stamp = || self.store_changes.stamp();
             let (lookup, known, source) = (Arc::clone(self), known.clone(), source.clone());
             let ask = move |stamp| lookup.ask(digest, source, known, address, stamp);
-            let found = self.finds.join(digest, stamp(), stamp, ask).await;
+            let found = flights.join(digest, stamp(), stamp, ask).await;
             match found {
                 // It joined a look-up that somebody from another address had begun.
                 Ok(Found::HeldUp(_)) if !self.holds_up(address) => {}
@@ -341,10 +347,13 @@ impl Lookup {
             // A key in use is not held up by who shares its address.
             _ => None,
         };
-        let _turn = self.turns.acquire().await;
         let found = match source {
-            Source::Store => self.find_key(digest, known, stamp).await,
+            Source::Store => {
+                let _turn = self.turns.acquire().await;
+                self.find_key(digest, known, stamp).await
+            }
             Source::Verifier(verifier, token) => {
+                let _turn = self.verification_turns.acquire().await;
                 self.verify_token(digest, verifier, &token, stamp).await
             }
         };
@@ -560,6 +569,7 @@ mod tests {
             cache_ttl: Duration::ZERO,
             cache_capacity: 8,
             lookup_timeout: Duration::from_secs(1),
+            verification_timeout: Duration::from_secs(1),
             lookups_at_once: 1,
         };
         let lookup = Lookup::new(

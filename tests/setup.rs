@@ -80,9 +80,12 @@ fn realm_that_cannot_stand_in_a_header_is_named() {
 #[test]
 fn setting_that_must_not_be_zero_is_named() {
     type Zeroed = fn(ApiKeyLayerBuilder) -> ApiKeyLayerBuilder;
-    let zeroed: [(_, Zeroed); 3] = [
+    let zeroed: [(_, Zeroed); 4] = [
         ("cache_capacity", |b| b.with_cache_capacity(0)),
         ("lookup_timeout", |b| b.with_lookup_timeout(Duration::ZERO)),
+        ("verification_timeout", |b| {
+            b.with_verification_timeout(Duration::ZERO)
+        }),
         ("lookups_at_once", |b| b.with_lookups_at_once(0)),
     ];
     for (name, zero) in zeroed {

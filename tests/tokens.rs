@@ -279,3 +279,42 @@ async fn the_first_verifier_that_recognizes_a_token_decides() {
     let asked = [&first, &second, &third].map(Tokens::asked);
     assert_eq!(asked, [2, 0, 1], "there is no second guess");
 }
+
+/// Never answers.
+struct Hanging;
+
+#[async_trait]
+impl TokenVerifier for Hanging {
+    fn recognizes(&self, token: &[u8]) -> bool {
+        token.starts_with(b"hang:")
+    }
+
+    async fn verify(&self, _: &[u8], _: Now) -> Result<Principal, TokenError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verifier_that_hangs_holds_up_no_key() {
+    let world = World::with(|builder| {
+        let builder = builder.with_token_verifier(Hanging);
+        builder.with_lookups_at_once(2).without_failure_quota()
+    });
+    let world = world.await;
+    let key = world.key(&["launcher"]).await;
+    let start = tokio::time::Instant::now();
+    let tokens = ["hang:1", "hang:2", "hang:3", "hang:4"];
+    let hanging = tokens.map(|token| bearer(&world, "/me", token));
+    let [one, two, three, four] = hanging;
+    let use_key = async {
+        let answer = bearer(&world, "/engines", key.text.expose()).await;
+        answer.granted();
+        tokio::time::Instant::now() - start
+    };
+    let (one, two, three, four, waited) = tokio::join!(one, two, three, four, use_key);
+    assert_eq!(waited, Duration::ZERO);
+    for answer in [one, two, three, four] {
+        assert_eq!(answer.status, 503);
+    }
+    assert_eq!(tokio::time::Instant::now() - start, Duration::from_secs(5));
+}

@@ -144,6 +144,7 @@ impl ApiKeyLayerBuilder {
                 cache_ttl: Duration::from_secs(5),
                 cache_capacity: 100_000,
                 lookup_timeout: Duration::from_millis(250),
+                verification_timeout: Duration::from_secs(5),
                 lookups_at_once: 64,
             },
             realm: "api".into(),
@@ -523,7 +524,23 @@ impl ApiKeyLayerBuilder {
         self
     }
 
-    /// How many look-ups may be under way at once. By default 64.
+    /// How long the verification of a token may take, waiting for its turn included, before the
+    /// request is answered 503. By default 5 seconds: an issuer that has to be asked is farther away
+    /// than a store, and a token's requests wait for it while no key's do.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_verification_timeout(Duration::from_secs(2))
+    /// # ;
+    /// ```
+    pub fn with_verification_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.verification_timeout = timeout;
+        self
+    }
+
+    /// How many look-ups of keys may be under way at once, and as many verifications of tokens. By
+    /// default 64.
     ///
     /// ```
     /// # |builder: tower_api_key::ApiKeyLayerBuilder|
@@ -652,6 +669,10 @@ impl ApiKeyLayerBuilder {
         for (name, zero) in [
             ("cache_capacity", self.limits.cache_capacity == 0),
             ("lookup_timeout", self.limits.lookup_timeout.is_zero()),
+            (
+                "verification_timeout",
+                self.limits.verification_timeout.is_zero(),
+            ),
             ("lookups_at_once", self.limits.lookups_at_once == 0),
         ] {
             if zero {
