@@ -9,8 +9,10 @@
 //! 4. An error names the place and the cause, and never a secret.
 
 mod error;
-mod http;
-mod url;
+pub(crate) mod http;
+#[cfg(test)]
+mod test_server;
+pub(crate) mod url;
 
 pub use self::{
     error::{FetchError, FetchErrorKind, OAuthSetupError, UrlFlaw},

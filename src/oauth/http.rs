@@ -56,11 +56,6 @@ impl HttpClient {
         }
     }
 
-    /// How long one exchange may take.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.0.timeout
-    }
-
     /// The JSON text at `url`.
     ///
     /// # Errors
