@@ -8,6 +8,7 @@
 //! 3. No redirect is followed: an answer is status 200 with a JSON content type, or an error.
 //! 4. An error names the place and the cause, and never a secret.
 
+pub(crate) mod discovery;
 mod error;
 pub(crate) mod http;
 #[cfg(test)]
