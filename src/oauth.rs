@@ -11,6 +11,7 @@
 pub(crate) mod discovery;
 mod error;
 pub(crate) mod http;
+mod remote_keys;
 #[cfg(test)]
 mod test_server;
 pub(crate) mod url;
@@ -18,4 +19,5 @@ pub(crate) mod url;
 pub use self::{
     error::{FetchError, FetchErrorKind, OAuthSetupError, UrlFlaw},
     http::{HttpClient, HttpClientBuilder},
+    remote_keys::{RemoteKeys, RemoteKeysBuilder},
 };
