@@ -13,6 +13,7 @@ use crate::{
     credential::Carriers,
     denial::{Denial, DenialCode, Problem},
     key_store::Scope,
+    web_url::WebUrl,
 };
 
 /// Renders refusals in the service's own way.
@@ -112,7 +113,7 @@ pub(crate) struct Answers {
     carriers: Carriers,
     renderer: Option<Box<dyn RenderDenial>>,
     type_base: Option<String>,
-    /// `Bearer realm="…"`, closed by what the refusal adds.
+    /// `Bearer realm="…"` with what each bearer is told; the refusal may add an error.
     bearer: Option<String>,
     /// One for each other carrier.
     api_key: Vec<HeaderValue>,
@@ -122,9 +123,10 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// For a layer in `realm` that reads credentials from `carriers`, whose header is spelled like
-    /// `header`.
+    /// `header`, and that tells bearers where its metadata is.
     pub(crate) fn new(
         realm: &str,
+        resource_metadata: Option<&WebUrl>,
         carriers: Carriers,
         header: Option<&str>,
         renderer: Option<Box<dyn RenderDenial>>,
@@ -151,7 +153,11 @@ impl Answers {
                 ways.push(format!("in the query parameter {name}"));
             }
         }
-        let bearer = carriers.bearer.then(|| format!("Bearer realm=\"{realm}\""));
+        let mut bearer = carriers.bearer.then(|| format!("Bearer realm=\"{realm}\""));
+        if let (Some(bearer), Some(url)) = (&mut bearer, resource_metadata) {
+            // RFC 9728 §5.1. A URL has nothing that would have to be quoted.
+            bearer.push_str(&format!(", resource_metadata=\"{}\"", url.as_str()));
+        }
         HeaderValue::from_str(&realm)?;
         let how_to_send = format!("Send your API key {}.", ways.join(" or "));
         Ok(Self {

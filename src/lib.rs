@@ -160,6 +160,7 @@ pub mod token;
 pub mod transfer;
 mod unlicensed;
 mod uses;
+mod web_url;
 
 #[cfg(feature = "axum")]
 pub mod axum;

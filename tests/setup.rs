@@ -158,6 +158,75 @@ async fn problem_type_base_stands_before_the_code() {
     }
 }
 
+#[test]
+fn resource_metadata_url_that_clients_must_not_be_sent_to_is_named() {
+    for url in [
+        "",
+        "/.well-known/oauth-protected-resource",
+        "http://api.example/.well-known/oauth-protected-resource",
+        "https://api.example/.well-known/oauth-protected-resource#",
+        "https://me@api.example/.well-known/oauth-protected-resource",
+        "https://api.example/\", error=\"invalid_token",
+        "https://api.example/\r\nx-injected: 1",
+    ] {
+        let error = error(|builder| builder.with_resource_metadata(url));
+        assert!(
+            matches!(error, SetupError::ResourceMetadata(_)),
+            "{error:?}"
+        );
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the resource metadata URL {url:?} is not an https URL (http only for localhost), \
+                 without user information and fragment"
+            )
+        );
+    }
+}
+
+#[test]
+fn resource_metadata_url_that_nobody_would_be_told_is_refused() {
+    let error = error(|builder| {
+        let url = "https://api.example/.well-known/oauth-protected-resource";
+        builder.with_resource_metadata(url).with_bearer(false)
+    });
+    assert!(
+        matches!(error, SetupError::ResourceMetadataWithoutBearer),
+        "{error:?}"
+    );
+    assert_eq!(
+        error.to_string(),
+        "a resource metadata URL is told to bearers, but bearer tokens are not read"
+    );
+}
+
+/// RFC 9728 §5.1, with what RFC 6750 §3 says beside it.
+#[tokio::test]
+async fn each_bearer_challenge_says_where_the_resource_metadata_is() {
+    let url = "https://api.example/.well-known/oauth-protected-resource/v1";
+    let world = World::with(|builder| builder.with_resource_metadata(url)).await;
+    let bearer = format!("Bearer realm=\"api\", resource_metadata=\"{url}\"");
+    let api_key = "ApiKey realm=\"api\", header=\"X-API-Key\"";
+
+    let nothing_sent = world.anonymous("/me").await;
+    assert_eq!(nothing_sent.challenges(), [bearer.as_str(), api_key]);
+
+    let invalid = world.get("/me", "nobody's").await;
+    let challenge = format!("{bearer}, error=\"invalid_token\"");
+    assert_eq!(invalid.challenges(), [challenge.as_str(), api_key]);
+
+    let key = world.key(&["launcher"]).await;
+    let lacks_scopes = world.get("/scoped", key.text.expose()).await;
+    assert_eq!(lacks_scopes.status, 403);
+    let challenge = format!("{bearer}, error=\"insufficient_scope\", scope=\"read:a write:b\"");
+    assert_eq!(lacks_scopes.challenges(), [challenge.as_str()]);
+
+    // No token would help.
+    let lacks_module = world.get("/lino", key.text.expose()).await;
+    assert_eq!(lacks_module.status, 403);
+    assert!(lacks_module.challenges().is_empty());
+}
+
 #[tokio::test]
 async fn without_header_only_the_other_carriers_are_read() {
     let world = World::with(ApiKeyLayerBuilder::without_header).await;

@@ -26,6 +26,7 @@ use crate::{
     strangers::Strangers,
     token::{TokenVerifier, UserModules},
     uses::Uses,
+    web_url::WebUrl,
 };
 
 /// The settings of an [`ApiKeyLayer`], each with a default that is safe.
@@ -76,6 +77,7 @@ pub struct ApiKeyLayerBuilder {
     shadowed: Vec<Module>,
     limits: Limits,
     realm: String,
+    resource_metadata: Option<String>,
     renderer: Option<Box<dyn RenderDenial>>,
     type_base: Option<String>,
     keeps_credential: bool,
@@ -113,6 +115,12 @@ pub enum SetupError {
     /// A base of problem types to which no code can be appended for a URI reference.
     #[error("the problem type base {0:?} is neither a URI with a scheme nor an absolute path")]
     ProblemTypeBase(String),
+    /// A place of the resource metadata that clients must not be sent to.
+    #[error("the resource metadata URL {0:?} is not {rule}", rule = WebUrl::RULE)]
+    ResourceMetadata(String),
+    /// The bearer challenge says where the resource metadata is, and there is none.
+    #[error("a resource metadata URL is told to bearers, but bearer tokens are not read")]
+    ResourceMetadataWithoutBearer,
 }
 
 impl ApiKeyLayerBuilder {
@@ -148,6 +156,7 @@ impl ApiKeyLayerBuilder {
                 lookups_at_once: 64,
             },
             realm: "api".into(),
+            resource_metadata: None,
             renderer: None,
             type_base: None,
             keeps_credential: false,
@@ -564,6 +573,25 @@ impl ApiKeyLayerBuilder {
         self
     }
 
+    /// Tells clients where this service's OAuth metadata is, in the `Bearer` challenge of each 401
+    /// and of a 403 for want of a scope ([RFC 9728 §5.1][challenge]): from there they find out whom
+    /// to ask for a token. An `https` URL (`http` only for localhost). By default they are not told.
+    ///
+    /// `ResourceMetadata`, with the feature `oauth`, is a service that answers with the document and
+    /// knows its URL.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_resource_metadata("https://api.example.com/.well-known/oauth-protected-resource")
+    /// # ;
+    /// ```
+    ///
+    /// [challenge]: https://www.rfc-editor.org/rfc/rfc9728#section-5.1
+    pub fn with_resource_metadata(mut self, url: impl Into<String>) -> Self {
+        self.resource_metadata = Some(url.into());
+        self
+    }
+
     /// Renders refusals in the service's own way. By default as RFC 9457 problem documents.
     ///
     /// ```
@@ -689,9 +717,15 @@ impl ApiKeyLayerBuilder {
         if let Some(base) = self.type_base.take_if(|base| !is_uri_reference(base)) {
             return Err(SetupError::ProblemTypeBase(base));
         }
+        if self.resource_metadata.is_some() && !self.bearer {
+            return Err(SetupError::ResourceMetadataWithoutBearer);
+        }
+        let web_url = |url: String| WebUrl::parse(&url).ok_or(SetupError::ResourceMetadata(url));
+        let resource_metadata = self.resource_metadata.map(web_url).transpose()?;
         let header = carriers.header.as_ref().map(HeaderName::as_str);
         let answers = Answers::new(
             &self.realm,
+            resource_metadata.as_ref(),
             carriers.clone(),
             self.header.as_deref(),
             self.renderer,
