@@ -7,10 +7,13 @@
 //!    counted while it is read).
 //! 3. No redirect is followed: an answer is status 200 with a JSON content type, or an error.
 //! 4. An error names the place and the cause, and never a secret.
+//!
+//! What it tells clients is the [`ResourceMetadata`].
 
 pub(crate) mod discovery;
 mod error;
 pub(crate) mod http;
+mod metadata;
 mod remote_keys;
 #[cfg(test)]
 mod test_server;
@@ -19,5 +22,6 @@ pub(crate) mod url;
 pub use self::{
     error::{FetchError, FetchErrorKind, OAuthSetupError, UrlFlaw},
     http::{HttpClient, HttpClientBuilder},
+    metadata::{BearerMethod, InvalidMetadata, ResourceMetadata, ResourceMetadataBuilder},
     remote_keys::{RemoteKeys, RemoteKeysBuilder},
 };
