@@ -1,13 +1,10 @@
 //! The keys of an issuer, fetched from where it publishes them.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::watch};
 
 use super::{
@@ -30,8 +27,9 @@ use crate::{
 ///
 /// 1. They are fetched when first needed, or by [`prefetch`](Self::prefetch), and again when they are
 ///    5 minutes old and someone asks: who asks gets the old ones meanwhile.
-/// 2. A token that names a key not in the set has it fetched again, and waits: keys that the issuer
-///    has just begun to use are known at once.
+/// 2. A token that names a key not in the set has it fetched again, and waits: a key that the issuer
+///    has just begun to use is known with its first token. A request waits as long as the layer lets a
+///    look-up last; the fetch goes on without it.
 /// 3. There is one fetch at a time, whoever asks and whoever goes away, and at most one in 10 s,
 ///    failed ones included. Tokens that name made-up keys cause no more than that: in between, the
 ///    answer to them is that of the latest fetch. Was it a set without the key, the token is invalid
@@ -81,6 +79,7 @@ struct Fetched {
     at: Duration,
 }
 
+#[derive(Clone)]
 struct Attempt {
     began: Duration,
     /// Nothing until it ends; closed without an outcome if it dies.
@@ -91,6 +90,11 @@ impl Attempt {
     fn is_under_way(&self) -> bool {
         // Closed: it has ended, or died.
         self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
+    }
+
+    /// Its outcome, once it has one; nothing where it died.
+    async fn outcome(mut self) -> Option<Result<Arc<KeySet>, FetchError>> {
+        self.outcome.wait_for(Option::is_some).await.ok()?.clone()
     }
 }
 
@@ -118,32 +122,24 @@ impl RemoteKeys {
 
     /// The outcome of the latest attempt, which is a new one where it is time for one.
     async fn outcome(&self, now: Now) -> Result<Arc<KeySet>, FetchError> {
-        let mut outcome = self.attempt(now)?;
-        match outcome.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(self.0.died())),
-            Err(_) => Err(self.0.died()),
-        }
+        let outcome = self.attempt(now)?.outcome().await;
+        outcome.unwrap_or_else(|| Err(self.0.died()))
     }
 
-    fn attempt(
-        &self,
-        now: Now,
-    ) -> Result<watch::Receiver<Option<Result<Arc<KeySet>, FetchError>>>, FetchError> {
+    fn attempt(&self, now: Now) -> Result<Attempt, FetchError> {
         let shared = &self.0;
-        let mut latest = shared.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = shared.latest.lock();
         if let Some(attempt) = &*latest
             && (attempt.is_under_way()
                 || now.monotonic.saturating_sub(attempt.began) < shared.least_interval)
         {
-            return Ok(attempt.outcome.clone());
+            return Ok(attempt.clone());
         }
         let runtime = Handle::try_current().map_err(|_| shared.died())?;
         let (tell, outcome) = watch::channel(None);
         let began = now.monotonic;
-        *latest = Some(Attempt {
-            began,
-            outcome: outcome.clone(),
-        });
+        let attempt = Attempt { began, outcome };
+        *latest = Some(attempt.clone());
         drop(latest);
         // A task of its own: who asked and goes away cancels nobody.
         let shared = Arc::clone(shared);
@@ -157,7 +153,7 @@ impl RemoteKeys {
             }
             tell.send_replace(Some(outcome));
         });
-        Ok(outcome)
+        Ok(attempt)
     }
 }
 

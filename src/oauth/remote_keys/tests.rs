@@ -43,7 +43,7 @@ impl Issuer {
                 if down.load(Ordering::SeqCst) {
                     return answer(503, "text/plain", "down");
                 }
-                json(text.lock().expect("a text").clone())
+                json(text.lock().clone())
             }
         })
         .await;
@@ -61,7 +61,7 @@ impl Issuer {
     }
 
     fn says(&self, text: impl Into<String>) {
-        *self.text.lock().expect("a text") = text.into();
+        *self.text.lock() = text.into();
     }
 
     fn goes_down(&self, down: bool) {
@@ -418,7 +418,7 @@ async fn issuer_leads_to_its_keys_and_may_move_them() {
             .to_str()
             .expect("a host")
             .to_owned();
-        let place = *told.lock().expect("a place");
+        let place = *told.lock();
         async move {
             match request.uri().path() {
                 "/.well-known/openid-configuration" => json(format!(
@@ -436,7 +436,7 @@ async fn issuer_leads_to_its_keys_and_may_move_them() {
         .build()
         .expect("settings");
     assert!(asks(&keys, "/keys", clock.now()).await.expect("keys"));
-    *place.lock().expect("a place") = "/other-keys";
+    *place.lock() = "/other-keys";
     clock.advance(10 * SECOND);
     assert!(asks(&keys, "/other-keys", clock.now()).await.expect("keys"));
 
