@@ -17,7 +17,7 @@ use crate::{
     changes::Changes,
     clock::{Clock, Now, SystemClock},
     error::BackendError,
-    jwt::{KeySet, KeySource},
+    jwt::{KeySet, KeySource, key_set::Watchers},
     observe::{self, Backend},
     token::TokenError,
 };
@@ -64,7 +64,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     fetched: ArcSwapOption<Fetched>,
     latest: Mutex<Option<Attempt>>,
-    changes: Changes,
+    watchers: Watchers,
 }
 
 #[derive(Debug, Clone)]
@@ -176,8 +176,8 @@ impl KeySource for RemoteKeys {
             .map_err(|error| TokenError::Unavailable(error.into()))
     }
 
-    fn changes(&self) -> Option<&Changes> {
-        Some(&self.0.changes)
+    fn watched_by(&self, changes: &Changes) {
+        self.0.watchers.add(changes);
     }
 }
 
@@ -204,11 +204,9 @@ impl Shared {
             at,
         };
         let before = self.fetched.swap(Some(Arc::new(fetched)));
-        // Told last: who reads the changes from here on finds the new keys.
-        match before {
-            Some(before) if !keys.contains_all(&before.keys) => self.changes.everything(),
-            Some(before) if before.keys.contains_all(&keys) => {}
-            _ => self.changes.added(),
+        if before.is_some_and(|before| !keys.contains_all(&before.keys)) {
+            // Last: whose answer is as of now has it from the new keys.
+            self.watchers.tell_everything();
         }
         keys
     }
@@ -339,7 +337,7 @@ impl RemoteKeysBuilder {
             clock: self.clock,
             fetched: ArcSwapOption::empty(),
             latest: Mutex::new(None),
-            changes: Changes::new(),
+            watchers: Watchers::default(),
         })))
     }
 }

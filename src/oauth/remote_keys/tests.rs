@@ -113,6 +113,13 @@ async fn asks(keys: &RemoteKeys, kid: &str, now: Now) -> Result<bool, TokenError
     keys.refresh(now).await.map(|keys| has(&keys, kid))
 }
 
+/// What a verifier that uses the keys is told.
+fn watch(keys: &RemoteKeys) -> Changes {
+    let changes = Changes::new();
+    keys.watched_by(&changes);
+    changes
+}
+
 #[tokio::test]
 async fn keys_are_fetched_when_first_needed() {
     let issuer = Issuer::with(&[("a", 1)]).await;
@@ -336,7 +343,8 @@ async fn answer_that_is_no_key_set_changes_nothing() {
     let issuer = Issuer::with(&[("a", 1)]).await;
     let (keys, clock) = issuer.keys();
     keys.prefetch().await.expect("keys");
-    let before = keys.0.changes.stamp();
+    let changes = watch(&keys);
+    let before = changes.stamp();
     for garbage in [
         "garbage".to_owned(),
         "{}".to_owned(),
@@ -356,7 +364,7 @@ async fn answer_that_is_no_key_set_changes_nothing() {
     clock.advance(10 * SECOND);
     let error = keys.prefetch().await.expect_err("a long answer");
     assert_eq!(*error.kind(), FetchErrorKind::TooLarge);
-    assert_eq!(keys.0.changes.stamp(), before);
+    assert_eq!(changes.stamp(), before);
 }
 
 #[tokio::test]
@@ -373,23 +381,17 @@ async fn withdrawn_or_exchanged_key_makes_verified_tokens_forgotten() {
         let issuer = Issuer::with(&[("a", 1), ("b", 2)]).await;
         let (keys, clock) = issuer.keys();
         keys.prefetch().await.expect("keys");
-        let changes = KeySource::changes(&keys).expect("changes");
+        let (changes, others) = (watch(&keys), watch(&keys));
         let before = changes.stamp();
         issuer.publishes(now_published);
         clock.advance(300 * SECOND);
         assert!(keys.known(clock.now()).is_some(), "starts the fetch");
         keys.refresh(clock.now()).await.expect("keys");
-        assert_eq!(
-            !changes.is_current("a token", before),
-            forgotten,
-            "{now_published:?}"
-        );
-        let more = now_published.len() > 2;
-        assert_eq!(
-            !changes.absence_is_current(before),
-            forgotten || more,
-            "{now_published:?}"
-        );
+        for changes in [changes, others] {
+            let told = !changes.is_current("a token", before);
+            assert_eq!(told, forgotten, "{now_published:?}");
+            assert_eq!(changes.stamp() != before, forgotten, "{now_published:?}");
+        }
     }
 }
 
@@ -398,7 +400,8 @@ async fn key_that_goes_during_an_outage_is_told_when_it_is_over() {
     let issuer = Issuer::with(&[("a", 1)]).await;
     let (keys, clock) = issuer.keys();
     keys.prefetch().await.expect("keys");
-    let before = keys.0.changes.stamp();
+    let changes = watch(&keys);
+    let before = changes.stamp();
     issuer.goes_down(true);
     clock.advance(7_200 * SECOND);
     asks(&keys, "a", clock.now()).await.expect_err("an outage");
@@ -406,7 +409,7 @@ async fn key_that_goes_during_an_outage_is_told_when_it_is_over() {
     issuer.publishes(&[("b", 2)]);
     clock.advance(10 * SECOND);
     assert!(!asks(&keys, "a", clock.now()).await.expect("keys"));
-    assert!(!keys.0.changes.is_current("a token", before));
+    assert!(!changes.is_current("a token", before));
 }
 
 #[tokio::test]
