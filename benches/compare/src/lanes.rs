@@ -86,7 +86,7 @@ pub fn race(mut lanes: Vec<Lane<'_>>, rounds: usize, times: usize) -> Times {
 }
 
 impl Times {
-    fn of(&self, name: &str) -> &[f64] {
+    pub fn of(&self, name: &str) -> &[f64] {
         let found = self.0.iter().find(|(lane, _)| *lane == name);
         &found.unwrap_or_else(|| panic!("no lane {name}")).1
     }

@@ -17,7 +17,14 @@ use crate::{
     support::{PATH, Random, World, call, nothing, without_key},
 };
 
+mod verification;
+
 pub fn report() {
+    warm();
+    verification::report();
+}
+
+fn warm() {
     let world = World::warm(COUNT, |builder| full(builder).with_token_verifier(Known));
     let keys = || bearers(|number| world.keys.text(number).to_vec());
     let mut lanes = vec![
