@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_wrong_vector_does_not_pass() {
         let (algorithm, key, token) = VECTORS[3];
-        let token = token.replace("RXho", "RXhp");
+        let token = token.replace("RXhh", "RXhi");
         assert_ne!(holds(&(algorithm, key, &token)), Ok(true));
         assert_ne!(holds(&(Algorithm::Es256, key, VECTORS[2].2)), Ok(true));
     }
