@@ -227,7 +227,6 @@ impl VerificationKey {
     /// Whether `signature` is one of `message` with this key and `algorithm`.
     ///
     /// `signature` is the bytes of RFC 7518 §3: for ECDSA, R and S one after the other.
-    #[expect(clippy::ptr_arg, reason = "the library takes vectors only")]
     pub(crate) fn verifies(
         &self,
         algorithm: Algorithm,

