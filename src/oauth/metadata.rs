@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use ::http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE},
 };
+use bytes::Bytes;
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::{Map, Value};
