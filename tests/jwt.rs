@@ -89,7 +89,7 @@ async fn one_route_takes_keys_sessions_and_access_tokens() {
         let answer = bearer(&world, "/realms", text).await;
         let grant = answer.granted().grant.clone().expect("a grant");
         assert_eq!((grant.principal(), grant.name()), (*principal, *name));
-        assert_eq!(grant.scopes(), [scope.clone()]);
+        assert_eq!(grant.scopes(), std::slice::from_ref(&scope));
     }
 }
 

@@ -257,9 +257,8 @@ impl Issuer {
         self
     }
 
-    /// How long a verified token is remembered, at most until it expires. By default five minutes:
-    /// so long a token is taken after its issuer has withdrawn the key, where nobody asks for it
-    /// again.
+    /// How long a verified token is remembered, at most until it expires. By default five minutes: a
+    /// key that the issuer withdraws is missed within that time.
     ///
     /// ```
     /// # use std::time::Duration;

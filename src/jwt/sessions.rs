@@ -46,7 +46,7 @@ use crate::{
 ///   the quota of that key as they are at each request, and is over when the key is. It says nothing
 ///   of them itself.
 /// - The session of a user ([`issue`](Self::issue), or `issue_for` the grant of a token) carries
-///   what he may do.
+///   what the user may do.
 ///
 /// ```
 /// use std::time::Duration;
@@ -114,7 +114,7 @@ pub enum SessionError {
     /// With so many scopes and modules the token would be over 16 KiB.
     #[error("the session has more scopes or modules than a token can carry")]
     TooLarge,
-    /// The caller came with a session himself: no session prolongs itself.
+    /// The caller came with a session: no session prolongs itself.
     #[error("a session does not begin another one")]
     OfSession,
     /// What the session would rest on is over within a second.
@@ -218,7 +218,7 @@ impl SessionTokens {
         self.sign(session.payload(holder.as_str()), None, now)
     }
 
-    /// Begins a session with a caller's rights, which lasts no longer than what he came with.
+    /// Begins a session with a caller's rights, which lasts no longer than the credential did.
     ///
     /// A key's session follows its key; that of a token's holder carries scopes, tier, modules, name
     /// and administration as they were granted now. A token that was bound to its sender (DPoP)

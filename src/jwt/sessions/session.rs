@@ -13,7 +13,7 @@ use crate::{
     name,
 };
 
-/// A session of a user to begin: who he is, and what he may do until it ends.
+/// A session of a user to begin: who it is, and what the user may do until it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     subject: String,
@@ -37,7 +37,7 @@ impl Session {
         }
     }
 
-    /// His name for people, of 1 to 200 characters. By default none.
+    /// A name for people, of 1 to 200 characters. By default none.
     ///
     /// ```
     /// # use tower_api_key::jwt::Session;
@@ -49,7 +49,7 @@ impl Session {
         self
     }
 
-    /// His scopes, at most 200. By default none.
+    /// The scopes, at most 200. By default none.
     ///
     /// ```
     /// # use tower_api_key::{Scope, jwt::Session};
@@ -62,7 +62,7 @@ impl Session {
         self
     }
 
-    /// His rate tier. By default the default one.
+    /// The rate tier. By default the default one.
     ///
     /// ```
     /// # use tower_api_key::{Tier, jwt::Session};
@@ -88,7 +88,7 @@ impl Session {
         self
     }
 
-    /// Whether he may administer. By default not.
+    /// Whether the user may administer. By default not.
     ///
     /// ```
     /// # use tower_api_key::jwt::Session;
