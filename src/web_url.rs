@@ -62,7 +62,7 @@ impl fmt::Debug for WebUrl {
 }
 
 /// Whether each character may stand in a URI, and each `%` begins an octet (RFC 3986 §2).
-fn is_uri(text: &str) -> bool {
+pub(crate) fn is_uri(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
     let octet = |rest: &str| {
         let digits = rest.as_bytes().get(..2);
@@ -72,7 +72,7 @@ fn is_uri(text: &str) -> bool {
 }
 
 /// Whether a host is this machine, whatever a resolver says (RFC 6761 §6.3 for the name).
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || (address.parse::<IpAddr>()).is_ok_and(|address| address.is_loopback())

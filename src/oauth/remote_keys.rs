@@ -40,7 +40,8 @@ use crate::{
 ///    forgotten at once.
 ///
 /// A key that the issuer withdraws is therefore refused after 5 minutes, plus the time for which
-/// verified tokens are remembered.
+/// verified tokens are remembered. Where nobody asked for longer, the old keys still judge the first
+/// token, up to that hour.
 ///
 /// ```no_run
 /// use tower_api_key::oauth::RemoteKeys;

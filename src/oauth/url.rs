@@ -1,13 +1,11 @@
 //! URLs that may be asked: `https`, or `http` to this very machine.
 
-use std::{
-    fmt,
-    net::{Ipv4Addr, Ipv6Addr},
-};
+use std::fmt;
 
 use ::http::{Uri, uri::Scheme};
 
 use super::error::{OAuthSetupError, UrlFlaw};
+use crate::web_url::{is_loopback, is_uri};
 
 /// An absolute URL, `https` unless its host is this very machine, without user info or fragment.
 ///
@@ -27,11 +25,11 @@ impl EndpointUrl {
     }
 
     pub(crate) fn check(text: &str) -> Result<Self, UrlFlaw> {
-        // `Uri` would drop it in silence.
+        // `Uri` would drop it in silence, and take characters that no URL has.
         if text.contains('#') {
             return Err(UrlFlaw::Fragment);
         }
-        if text.len() > LONGEST {
+        if text.len() > LONGEST || !is_uri(text) {
             return Err(UrlFlaw::NotAUrl);
         }
         let uri: Uri = text.parse().map_err(|_| UrlFlaw::NotAUrl)?;
@@ -152,17 +150,6 @@ fn shown(text: &str, flaw: UrlFlaw) -> String {
     text.chars().take(200).collect()
 }
 
-fn is_loopback(host: &str) -> bool {
-    let bare = host.strip_prefix('[').and_then(|v6| v6.strip_suffix(']'));
-    match bare {
-        Some(v6) => v6 == "::1" || v6.parse() == Ok(Ipv6Addr::LOCALHOST),
-        None => {
-            host.eq_ignore_ascii_case("localhost")
-                || host.parse().is_ok_and(|v4: Ipv4Addr| v4.is_loopback())
-        }
-    }
-}
-
 /// Bytes of the longest URL.
 const LONGEST: usize = 2_048;
 
@@ -206,6 +193,10 @@ mod tests {
             ("/keys", UrlFlaw::NotAUrl),
             ("", UrlFlaw::NotAUrl),
             ("https://issuer.example/a b", UrlFlaw::NotAUrl),
+            // With it, `issuer|subject` could be read in two ways.
+            ("https://issuer.example/a|b", UrlFlaw::NotAUrl),
+            ("https://issuer.example/%", UrlFlaw::NotAUrl),
+            ("https://issuer.example/\u{e4}", UrlFlaw::NotAUrl),
         ] {
             assert_eq!(EndpointUrl::check(bad), Err(flaw), "{bad}");
         }
