@@ -120,7 +120,7 @@ impl Server {
         let verifier = verifier.expect("a verifier");
         World::with(|builder| {
             // No answer here hangs on how busy the machine is.
-            let patient = builder.with_lookup_timeout(Duration::from_secs(60));
+            let patient = builder.with_verification_timeout(Duration::from_secs(60));
             patient.with_token_verifier(verifier)
         })
         .await

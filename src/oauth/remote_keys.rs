@@ -29,7 +29,7 @@ use crate::{
 ///    5 minutes old and someone asks: who asks gets the old ones meanwhile.
 /// 2. A token that names a key not in the set has it fetched again, and waits: a key that the issuer
 ///    has just begun to use is known with its first token. A request waits as long as the layer lets a
-///    look-up last; the fetch goes on without it.
+///    verification last; the fetch goes on without it.
 /// 3. There is one fetch at a time, whoever asks and whoever goes away, and at most one in 10 s,
 ///    failed ones included. Tokens that name made-up keys cause no more than that: in between, the
 ///    answer to them is that of the latest fetch. Was it a set without the key, the token is invalid
