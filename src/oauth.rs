@@ -13,6 +13,7 @@
 pub(crate) mod discovery;
 mod error;
 pub(crate) mod http;
+mod introspection;
 mod metadata;
 mod remote_keys;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) mod url;
 pub use self::{
     error::{FetchError, FetchErrorKind, OAuthSetupError, UrlFlaw},
     http::{HttpClient, HttpClientBuilder},
+    introspection::{ClientCredentials, Introspection, IntrospectionBuilder},
     metadata::{BearerMethod, InvalidMetadata, ResourceMetadata, ResourceMetadataBuilder},
     remote_keys::{RemoteKeys, RemoteKeysBuilder},
 };

@@ -14,6 +14,7 @@
 //! | `look-up failed` | `WARN` | `backend`, `reason` |
 //! | `maintenance failed` | `WARN` | `task`, `error` |
 //! | `unknown tier` | `WARN` | `tier`, `principal`: the default tier counts instead; told once for each credential that is remembered, and again when its tier or the tiers have changed |
+//! | `tokens of no type refused` | `WARN` | `issuer`: introspection does not say that they are access tokens, see `without_token_type`; once |
 //! | `store and ledger reconciled` | `WARN` | `freed`, `told`, `revoked`: how many keys; only where there was something to repair |
 //!
 //! | counter | labels |
@@ -165,6 +166,12 @@ pub(crate) fn unknown_tier(caller: &Subject<'_>) {
         principal = caller.principal,
         "unknown tier"
     );
+}
+
+#[cfg(feature = "oauth")]
+pub(crate) fn untyped_token(issuer: &str) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(target: TARGET, issuer, "tokens of no type refused");
 }
 
 pub(crate) fn reconciled(reconciled: &Reconciled) {
