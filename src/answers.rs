@@ -4,14 +4,15 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri,
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri,
     header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     request::Parts,
 };
 
 use crate::{
-    credential::Carriers,
+    credential::{Carriers, PROOF, Presented},
     denial::{Denial, DenialCode, Problem},
+    grant::Grant,
     key_store::Scope,
     web_url::WebUrl,
 };
@@ -49,16 +50,18 @@ pub struct RefusedRequest<'r> {
     uri: &'r Uri,
     headers: &'r HeaderMap,
     carriers: Option<&'r Carriers>,
+    /// Whether its credential came with a proof.
+    to_be_proven: bool,
 }
 
 impl<'r> RefusedRequest<'r> {
-    pub(crate) fn new<B>(request: &'r http::Request<B>) -> Self {
-        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+    pub(crate) fn new<B>(request: &'r http::Request<B>, presented: &Presented) -> Self {
         Self {
-            method,
-            uri,
-            headers,
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
             carriers: None,
+            to_be_proven: presented.is_to_be_proven() || was_proven(request.extensions()),
         }
     }
 
@@ -71,6 +74,7 @@ impl<'r> RefusedRequest<'r> {
             method,
             uri,
             headers,
+            extensions,
             ..
         } = parts;
         Self {
@@ -78,6 +82,7 @@ impl<'r> RefusedRequest<'r> {
             uri,
             headers,
             carriers: None,
+            to_be_proven: was_proven(extensions),
         }
     }
 
@@ -95,7 +100,7 @@ impl<'r> RefusedRequest<'r> {
     /// headers that carry credentials.
     pub fn header(&self, name: &HeaderName) -> Option<&'r HeaderValue> {
         let own = self.carriers.and_then(|carriers| carriers.header.as_ref());
-        let secret = name == AUTHORIZATION || own == Some(name);
+        let secret = name == AUTHORIZATION || name == PROOF || own == Some(name);
         self.headers.get(name).filter(|_| !secret)
     }
 }
@@ -108,6 +113,11 @@ impl fmt::Debug for RefusedRequest<'_> {
     }
 }
 
+/// Whether the layer has found the proof in order that came with the credential.
+fn was_proven(extensions: &Extensions) -> bool {
+    extensions.get().is_some_and(Grant::is_bound)
+}
+
 /// How refusals of one layer are answered.
 pub(crate) struct Answers {
     carriers: Carriers,
@@ -115,6 +125,8 @@ pub(crate) struct Answers {
     type_base: Option<String>,
     /// `Bearer realm="…"` with what each bearer is told; the refusal may add an error.
     bearer: Option<String>,
+    /// `DPoP realm="…", algs="…"`, closed by what the refusal adds.
+    dpop: Option<String>,
     /// One for each other carrier.
     api_key: Vec<HeaderValue>,
     /// What who sent nothing is told to do.
@@ -123,12 +135,14 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// For a layer in `realm` that reads credentials from `carriers`, whose header is spelled like
-    /// `header`, and that tells bearers where its metadata is.
+    /// `header`, tells bearers where its metadata is, and takes proofs that are signed with one of
+    /// `algorithms`.
     pub(crate) fn new(
         realm: &str,
         resource_metadata: Option<&WebUrl>,
         carriers: Carriers,
         header: Option<&str>,
+        algorithms: Option<&str>,
         renderer: Option<Box<dyn RenderDenial>>,
         type_base: Option<String>,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
@@ -153,18 +167,26 @@ impl Answers {
                 ways.push(format!("in the query parameter {name}"));
             }
         }
-        let mut bearer = carriers.bearer.then(|| format!("Bearer realm=\"{realm}\""));
-        if let (Some(bearer), Some(url)) = (&mut bearer, resource_metadata) {
-            // RFC 9728 §5.1. A URL has nothing that would have to be quoted.
-            bearer.push_str(&format!(", resource_metadata=\"{}\"", url.as_str()));
-        }
+        // RFC 9728 §5.1, for any scheme. A URL has nothing that would have to be quoted.
+        let metadata = resource_metadata.map_or_else(String::new, |url| {
+            format!(", resource_metadata=\"{}\"", url.as_str())
+        });
+        let bearer = (carriers.bearer).then(|| format!("Bearer realm=\"{realm}\"{metadata}"));
+        let dpop = algorithms
+            .map(|names| format!("DPoP realm=\"{realm}\", algs=\"{names}\"{metadata}"));
         HeaderValue::from_str(&realm)?;
-        let how_to_send = format!("Send your API key {}.", ways.join(" or "));
+        let how_to_send = match ways.is_empty() {
+            true => {
+                "Send your token as Authorization: DPoP, with a proof in the header DPoP.".into()
+            }
+            false => format!("Send your API key {}.", ways.join(" or ")),
+        };
         Ok(Self {
             carriers,
             renderer,
             type_base,
             bearer,
+            dpop,
             api_key,
             how_to_send,
         })
@@ -192,6 +214,9 @@ impl Answers {
             && !headers.contains_key(RETRY_AFTER)
         {
             headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if let Some(nonce) = denial.dpop_nonce() {
+            headers.insert(NONCE, nonce.clone());
         }
         if let Some(fields) = denial.rate_fields() {
             fields.write(headers);
@@ -225,26 +250,36 @@ impl Answers {
             ),
         };
         if !response.headers().contains_key(WWW_AUTHENTICATE) {
-            self.challenge(denial, response.headers_mut());
+            self.challenge(denial, request.to_be_proven, response.headers_mut());
         }
         response
     }
 
-    /// RFC 9110 §11.6.1 for every 401; RFC 6750 §3 and §3.1 say which error a challenge names.
-    fn challenge(&self, denial: &Denial, headers: &mut HeaderMap) {
+    /// RFC 9110 §11.6.1 for every 401; RFC 6750 §3 and §3.1 say which error a challenge names, and RFC
+    /// 9449 §7.2 that it is the challenge of the scheme by which the credential came.
+    fn challenge(&self, denial: &Denial, to_be_proven: bool, headers: &mut HeaderMap) {
         let unauthorized = denial.status() == StatusCode::UNAUTHORIZED;
         if !unauthorized && denial.code() != DenialCode::InsufficientScope {
             return;
         }
-        if let Some(bearer) = &self.bearer {
-            let value = match denial.code() {
-                DenialCode::MissingCredential => bearer.clone(),
-                DenialCode::InsufficientScope => {
-                    let required = denial.required_scopes().iter().map(Scope::as_str);
-                    let scope = required.collect::<Vec<_>>().join(" ");
-                    format!("{bearer}, error=\"insufficient_scope\", scope=\"{scope}\"")
-                }
-                _ => format!("{bearer}, error=\"invalid_token\""),
+        let error = match denial.code() {
+            DenialCode::MissingCredential => String::new(),
+            DenialCode::InsufficientScope => {
+                let required = denial.required_scopes().iter().map(Scope::as_str);
+                let scope = required.collect::<Vec<_>>().join(" ");
+                format!(", error=\"insufficient_scope\", scope=\"{scope}\"")
+            }
+            code @ (DenialCode::InvalidDpopProof | DenialCode::UseDpopNonce) => {
+                format!(", error=\"{code}\"")
+            }
+            _ => ", error=\"invalid_token\"".into(),
+        };
+        for (scheme, is_used) in [(&self.bearer, !to_be_proven), (&self.dpop, to_be_proven)] {
+            let Some(scheme) = scheme else { continue };
+            let value = match (is_used, unauthorized) {
+                (true, _) => format!("{scheme}{error}"),
+                (false, true) => scheme.clone(),
+                (false, false) => continue,
             };
             let value = HeaderValue::try_from(value).expect("realm and scopes are visible ASCII");
             headers.append(WWW_AUTHENTICATE, value);
@@ -324,6 +359,8 @@ fn trailers_only(
     response
 }
 
+/// The nonce for the next proof (RFC 9449 §8).
+const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 const GRPC: &[u8] = b"application/grpc";
 
 /// A shared renderer is a renderer, also behind `Arc<dyn RenderDenial>`.

@@ -6,17 +6,20 @@
 //! 2. The scheme's name counts in any case; one or more spaces follow it. `Bearer` with nothing
 //!    behind it, an empty header and an empty parameter are a credential that is empty, and so an
 //!    invalid one. Space around a field's value is not part of it (RFC 9110 §5.5).
-//! 3. `Authorization` with another scheme is no credential of ours: it is neither read nor removed.
+//! 3. `Authorization` with another scheme is no credential of ours: it is neither read nor removed. Where
+//!    tokens are taken that are bound to a key, `Authorization: DPoP TOKEN` ([RFC 9449 §7.1][dpop]) is
+//!    read as `Bearer` is, and the proofs in `DPoP` headers go with it.
 //! 4. Of the query string pairs are what stands between `&`; a name ends at the first `=`. Names and
 //!    values are percent-decoded once; a `%` that two hex digits do not follow stands for itself, and
 //!    so does `+` (this is a URI, not a form).
 //! 5. More than one credential is one too many (RFC 6750 §2), equal ones too: a repeated header or
-//!    parameter, two carriers, a `Bearer` beside another `Authorization` header. A setting takes the
-//!    first instead, in the order of rule 1.
+//!    parameter, two carriers, a `Bearer` or `DPoP` beside another `Authorization` header. A setting
+//!    takes the first instead, in the order of rule 1.
 //!
 //! Nothing is allocated, but for the value of a parameter.
 //!
 //! [bearer]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+//! [dpop]: https://www.rfc-editor.org/rfc/rfc9449#section-7.1
 
 use std::fmt;
 
@@ -37,6 +40,8 @@ pub(crate) struct Carriers {
     pub(crate) header: Option<HeaderName>,
     /// Whether `Authorization: Bearer` is read; on by default.
     pub(crate) bearer: bool,
+    /// Whether `Authorization: DPoP` is read; off by default.
+    pub(crate) dpop: bool,
     /// The query parameter, by its decoded name; none by default.
     pub(crate) query: Option<String>,
     /// Whether the first of several credentials is taken; by default several are refused.
@@ -48,6 +53,8 @@ pub(crate) struct Carriers {
 pub(crate) enum Carrier {
     Header,
     Bearer,
+    /// A token that comes with a proof, and never a key.
+    Dpop,
     Query,
 }
 
@@ -84,8 +91,8 @@ impl Carriers {
     /// [`InvalidName`] where there is no carrier, where `Authorization` is to be read in two ways, or
     /// where the parameter's name is not 1 to 64 visible ASCII characters.
     pub(crate) fn check(&self) -> Result<(), InvalidName> {
-        if self.bearer && self.header == Some(AUTHORIZATION) {
-            let rule = "another header than `authorization`, which is read for bearer tokens";
+        if self.reads_authorization() && self.header == Some(AUTHORIZATION) {
+            let rule = "another header than `authorization`, which is read for tokens";
             return Err(InvalidName::new("credential header", "authorization", rule));
         }
         if let Some(query) = &self.query
@@ -94,7 +101,7 @@ impl Carriers {
             let rule = "1 to 64 visible ASCII characters";
             return Err(InvalidName::new("credential parameter", query, rule));
         }
-        if self.header.is_none() && !self.bearer && self.query.is_none() {
+        if self.header.is_none() && !self.reads_authorization() && self.query.is_none() {
             let rule = "at least one of header, bearer and query parameter";
             return Err(InvalidName::new("choice of credential carriers", "", rule));
         }
@@ -109,20 +116,21 @@ impl Carriers {
             return self.see(headers, query);
         }
         let own = self.header.as_ref().and_then(|name| headers.remove(name));
-        let authorization = headers.get(AUTHORIZATION).filter(|_| self.bearer);
-        let bearer = authorization.and_then(bearer_token).is_some();
+        let scheme = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| self.scheme(value));
         match (own, &self.header) {
-            (Some(value), Some(name)) if bearer => {
+            (Some(value), Some(name)) if scheme.is_some() => {
                 headers.insert(name, value);
                 Presented::Many
             }
             (Some(value), _) => Presented::one(Carrier::Header, Text::Taken(value)),
-            (None, _) if bearer => headers
-                .remove(AUTHORIZATION)
-                .map_or(Presented::Nothing, |value| {
-                    Presented::one(Carrier::Bearer, Text::Taken(value))
-                }),
-            (None, _) => Presented::Nothing,
+            (None, _) => {
+                match scheme.and_then(|scheme| Some((scheme, headers.remove(AUTHORIZATION)?))) {
+                    Some((carrier, value)) => Presented::one(carrier, Text::Taken(value)),
+                    None => Presented::Nothing,
+                }
+            }
         }
     }
 
@@ -143,11 +151,13 @@ impl Carriers {
                 found(false, &|| in_header(Carrier::Header, value));
             }
         }
-        if self.bearer {
+        if self.reads_authorization() {
             let values = headers.get_all(AUTHORIZATION);
-            for value in values.iter().filter(|value| bearer_token(value).is_some()) {
-                let beside_another = values.iter().nth(1).is_some();
-                found(beside_another, &|| in_header(Carrier::Bearer, value));
+            for value in &values {
+                if let Some(carrier) = self.scheme(value) {
+                    let beside_another = values.iter().nth(1).is_some();
+                    found(beside_another, &|| in_header(carrier, value));
+                }
             }
         }
         if let (Some(name), Some(query)) = (&self.query, query) {
@@ -169,6 +179,9 @@ impl Carriers {
     /// Removes every credential that is still in the headers of a request that presented
     /// `presented`.
     pub(crate) fn strip(&self, headers: &mut HeaderMap, presented: Presented) {
+        if self.dpop {
+            headers.remove(PROOF);
+        }
         if let Presented::One(Credential {
             text: Text::Taken(_),
             ..
@@ -180,10 +193,10 @@ impl Carriers {
             headers.remove(name);
         }
         let values = headers.get_all(AUTHORIZATION);
-        if self.bearer && values.iter().any(|value| bearer_token(value).is_some()) {
+        if values.iter().any(|value| self.scheme(value).is_some()) {
             let foreign: Vec<_> = values
                 .iter()
-                .filter(|value| bearer_token(value).is_none())
+                .filter(|value| self.scheme(value).is_none())
                 .cloned()
                 .collect();
             headers.remove(AUTHORIZATION);
@@ -209,11 +222,35 @@ impl Carriers {
         self.mark_sensitive(headers);
     }
 
+    /// Whether a header of this name can hold a credential, or what proves one.
+    fn holds_credential(&self, name: &HeaderName) -> bool {
+        self.header.as_ref() == Some(name)
+            || (self.reads_authorization() && name == AUTHORIZATION)
+            || (self.dpop && name == PROOF)
+    }
+
+    /// Whether `Authorization` is read in one way or another.
+    fn reads_authorization(&self) -> bool {
+        self.bearer || self.dpop
+    }
+
+    /// By which scheme of ours an `Authorization` header's value holds a credential.
+    fn scheme(&self, value: &HeaderValue) -> Option<Carrier> {
+        let has = |scheme| after_scheme(value, scheme).is_some();
+        if self.bearer && has(BEARER) {
+            Some(Carrier::Bearer)
+        } else if self.dpop && has(DPOP) {
+            Some(Carrier::Dpop)
+        } else {
+            None
+        }
+    }
+
     /// Marks the headers that can hold a credential as sensitive, for a service that keeps them:
     /// their `Debug` form then hides them, and HTTP/2 compression does not remember them.
     pub(crate) fn mark_sensitive(&self, headers: &mut HeaderMap) {
         for (name, value) in headers.iter_mut() {
-            if self.header.as_ref() == Some(name) || (self.bearer && name == AUTHORIZATION) {
+            if self.holds_credential(name) {
                 value.set_sensitive(true);
             }
         }
@@ -256,6 +293,7 @@ impl Default for Carriers {
         Self {
             header: Some(HeaderName::from_static("x-api-key")),
             bearer: true,
+            dpop: false,
             query: None,
             first_of_many: false,
         }
@@ -263,6 +301,11 @@ impl Default for Carriers {
 }
 
 impl Presented {
+    /// Whether it is a token that comes with a proof.
+    pub(crate) fn is_to_be_proven(&self) -> bool {
+        matches!(self, Self::One(credential) if credential.carrier == Carrier::Dpop)
+    }
+
     fn one(carrier: Carrier, text: Text) -> Self {
         Self::One(Credential { carrier, text })
     }
@@ -282,10 +325,11 @@ impl Credential {
     pub(crate) fn text(&self) -> &[u8] {
         match (&self.text, self.carrier) {
             (Text::Parameter(text), _) => text,
-            (Text::Taken(value) | Text::Seen(value), Carrier::Bearer) => {
-                bearer_token(value).unwrap_or_default()
-            }
-            (Text::Taken(value) | Text::Seen(value), _) => value.as_bytes().trim_ascii(),
+            (Text::Taken(value) | Text::Seen(value), carrier) => match carrier {
+                Carrier::Bearer => after_scheme(value, BEARER).unwrap_or_default(),
+                Carrier::Dpop => after_scheme(value, DPOP).unwrap_or_default(),
+                Carrier::Header | Carrier::Query => value.as_bytes().trim_ascii(),
+            },
         }
     }
 }
@@ -298,17 +342,23 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// What follows `Bearer` in an `Authorization` header; nothing where the scheme is another one.
-fn bearer_token(value: &HeaderValue) -> Option<&[u8]> {
-    let (scheme, rest) = value.as_bytes().trim_ascii().split_at_checked(6)?;
+/// What follows `scheme` in an `Authorization` header; nothing where the scheme is another one.
+fn after_scheme<'v>(value: &'v HeaderValue, scheme: &str) -> Option<&'v [u8]> {
+    let value = value.as_bytes().trim_ascii();
+    let (named, rest) = value.split_at_checked(scheme.len())?;
     let ends = matches!(rest.first(), None | Some(b' ' | b'\t'));
-    (ends && scheme.eq_ignore_ascii_case(b"bearer")).then(|| rest.trim_ascii_start())
+    (ends && named.eq_ignore_ascii_case(scheme.as_bytes())).then(|| rest.trim_ascii_start())
 }
 
 fn has_name(pair: &str, name: &str) -> bool {
     let encoded = pair.split_once('=').map_or(pair, |(encoded, _)| encoded);
     percent_decode_str(encoded).eq(name.bytes())
 }
+
+const BEARER: &str = "bearer";
+const DPOP: &str = "dpop";
+/// The header with the proof that belongs to a token (RFC 9449 §4.1).
+pub(crate) const PROOF: HeaderName = HeaderName::from_static("dpop");
 
 #[cfg(test)]
 mod tests;

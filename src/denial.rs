@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
@@ -41,6 +41,7 @@ struct More {
     retry_after: Option<Duration>,
     rate_fields: Option<RateFields>,
     remediation: Option<&'static str>,
+    dpop_nonce: Option<HeaderValue>,
 }
 
 impl Denial {
@@ -149,6 +150,22 @@ impl Denial {
             more.quota = Some(quota);
             more.retry_after = Some(retry_after);
         })
+    }
+
+    /// Says what the client can do about it in words of its own.
+    pub(crate) fn with_remediation(self, remediation: &'static str) -> Self {
+        self.more(|more| more.remediation = Some(remediation))
+    }
+
+    /// With the nonce for the next proof.
+    #[cfg(feature = "jwt")]
+    pub(crate) fn with_dpop_nonce(self, nonce: HeaderValue) -> Self {
+        self.more(|more| more.dpop_nonce = Some(nonce))
+    }
+
+    /// The nonce for the next proof.
+    pub(crate) fn dpop_nonce(&self) -> Option<&HeaderValue> {
+        self.more.as_ref()?.dpop_nonce.as_ref()
     }
 
     /// With what the answer's headers say of the caller's quotas.

@@ -33,8 +33,10 @@ use crate::{
 
 mod at_route;
 mod judge;
+mod possession;
 
 use judge::{Judgement, check, key_trouble};
+pub(crate) use possession::{CheckPossession, Evidence};
 
 /// Everything that decides about a request: one for all clones of a layer and its services.
 pub(crate) struct Gate {
@@ -54,9 +56,11 @@ pub(crate) struct Gate {
     pub(crate) admitted_paths: PathForms,
     pub(crate) admits_preflight: bool,
     pub(crate) shadowed: Vec<Module>,
+    /// Nothing: no proofs are taken.
+    pub(crate) possession: Option<Arc<dyn CheckPossession>>,
 }
 
-/// What the gate sees of a request before it reads the credential.
+/// What the gate sees of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming<'r> {
     pub(crate) method: &'r Method,
@@ -109,6 +113,7 @@ enum Missing {
         digest: KeyDigest,
         source: Source,
         known: Option<Pass>,
+        evidence: Option<Box<Evidence>>,
     },
     Standings(Pass),
     Count(
@@ -124,6 +129,17 @@ enum Identity {
     Known(Pass),
     /// Somebody has to be asked.
     Unknown(Missing),
+}
+
+impl<'r> Incoming<'r> {
+    pub(crate) fn of<B>(request: &'r http::Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
 }
 
 impl Gate {
@@ -164,25 +180,23 @@ impl Gate {
         &self,
         requirement: Needs<'_>,
         presented: &Presented,
-        headers: &HeaderMap,
-        extensions: &Extensions,
+        request: Incoming<'_>,
         now: Now,
     ) -> Step {
         let needs = requirement.as_deref();
-        let address = || self.client_address(headers, extensions);
-        let refuse = |code: DenialCode| self.refuse(code.into(), needs, None, now.wall).into();
+        let address = || self.client_address(request.headers, request.extensions);
         let identity = match presented {
-            Presented::One(credential) => self.identify(credential, now),
-            Presented::Many => Err(DenialCode::MultipleCredentials),
+            Presented::One(credential) => self.identify(credential, request, now),
+            Presented::Many => Err(DenialCode::MultipleCredentials.into()),
             Presented::Nothing if matches!(needs, Some(Requirement::Anonymous { .. })) => {
                 return self.count_now(None, requirement, address, now);
             }
-            Presented::Nothing => Err(DenialCode::MissingCredential),
+            Presented::Nothing => Err(DenialCode::MissingCredential.into()),
         };
         let caller = match identity {
             Ok(Identity::Known(caller)) => caller,
             Ok(Identity::Unknown(missing)) => return ask(requirement, address(), missing),
-            Err(code) => return refuse(code),
+            Err(denial) => return self.refuse(denial, needs, None, now.wall).into(),
         };
         let standings = self.lookup.standings(&caller, now);
         match self.judge(&caller, needs, standings, address, now.wall) {
@@ -219,8 +233,12 @@ impl Gate {
                 digest,
                 source,
                 known,
+                evidence,
             } => match self.lookup.find(digest, source, known, address).await {
-                Found::Pass(pass) => pass,
+                Found::Pass(pass) => match self.confirmed(pass, evidence.as_deref(), now()) {
+                    Ok(pass) => pass,
+                    Err(denial) => return refuse(denial, None),
+                },
                 Found::Denied(code) => return refuse(code.into(), None),
                 Found::HeldUp(refusal) => {
                     let fields = self.rate_headers.fields_of_refusal(&refusal, now().wall);
@@ -260,27 +278,35 @@ impl Gate {
     }
 
     /// Step 1: whose the credential is, or who has to be asked.
-    fn identify(&self, credential: &Credential, now: Now) -> Result<Identity, DenialCode> {
+    fn identify(
+        &self,
+        credential: &Credential,
+        request: Incoming<'_>,
+        now: Now,
+    ) -> Result<Identity, Denial> {
         let text = credential.text();
+        let evidence = Evidence::of(credential, request);
         // A key that is remembered was well-formed when it was read: its form is looked at only
         // where it is not.
-        let digest = (text.len() <= LONGEST_KEY).then(|| self.hasher.digest(text));
+        let may_be_key = text.len() <= LONGEST_KEY && evidence.is_none();
+        let digest = may_be_key.then(|| self.hasher.digest(text));
         if let Some(digest) = digest
             && let Some(pass) = self.lookup.current(&digest, now)
         {
-            return Ok(Identity::Known(pass));
+            return Ok(Identity::Known(self.confirmed(pass, None, now)?));
         }
         let verdict = self.formats.verdict(text);
         let may_be_token = verdict != Verdict::WellFormed
-            && credential.carrier == Carrier::Bearer
+            && matches!(credential.carrier, Carrier::Bearer | Carrier::Dpop)
             // A broken key is a broken key: nobody else is asked about it.
             && !self.formats.claims(text)
             && text.len() <= LONGEST_TOKEN;
         let verifier = may_be_token
             .then(|| self.lookup.verifier_of(text))
             .flatten();
-        if verdict == Verdict::Malformed && verifier.is_none() {
-            return Err(DenialCode::InvalidKey);
+        // No key is bound to another one.
+        if verifier.is_none() && (verdict == Verdict::Malformed || evidence.is_some()) {
+            return Err(DenialCode::InvalidKey.into());
         }
         let digest = digest.unwrap_or_else(|| self.hasher.digest(text));
         // A key and a token of the same text are two credentials.
@@ -289,8 +315,10 @@ impl Gate {
             None => digest,
         };
         Ok(match self.lookup.recall(&digest, now) {
-            Recalled::Current(pass) => Identity::Known(pass),
-            Recalled::Absent => return Err(DenialCode::InvalidKey),
+            Recalled::Current(pass) => {
+                Identity::Known(self.confirmed(pass, evidence.as_deref(), now)?)
+            }
+            Recalled::Absent => return Err(DenialCode::InvalidKey.into()),
             Recalled::Unknown(known) => {
                 let source = match verifier {
                     Some(index) => Source::Verifier(index, Zeroizing::new(text.to_vec())),
@@ -300,6 +328,7 @@ impl Gate {
                     digest,
                     source,
                     known,
+                    evidence,
                 })
             }
         })

@@ -80,6 +80,11 @@ impl Grant {
         &self.pass
     }
 
+    /// Whether the caller has proven to have the key that the token is bound to.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.pass.is_bound()
+    }
+
     /// Who calls: a key's public id, or `issuer|subject` for a token.
     pub fn principal(&self) -> &str {
         self.pass.principal()

@@ -415,10 +415,15 @@ impl Lookup {
             Ok(Principal {
                 session_of: Some(key),
                 expires_at: until,
+                confirmation,
                 keep_for,
                 ..
             }) => {
-                let session = Session { key, until };
+                let session = Session {
+                    key,
+                    until,
+                    confirmation,
+                };
                 self.find_session(digest, &session, keep_for, stamp).await
             }
             Ok(principal) => {

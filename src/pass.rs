@@ -20,14 +20,14 @@ use crate::{
     key_store::{AddressRange, Environment, KeyDigest, KeyRecord, Scope, Tier},
     license_ledger::{Holder, Module, Standings},
     rate_limiter::Place,
-    token::{Principal, SessionKey},
+    token::{KeyThumbprint, Principal, SessionKey},
 };
 
 /// One credential's rights, as last read: a handle that is cheap to clone.
 ///
 /// A million of these are meant to fit, so each is one block of memory: a counter, the [`Facts`],
 /// and the label, which is the principal (a key's public id or `issuer|subject`) directly followed
-/// by the name. Nothing is allocated beside it, and what comes in its place is of the same size:
+/// by the name, and by the thumbprint of the key that a token is bound to. Nothing is allocated beside it, and what comes in its place is of the same size:
 /// so no holes are left between a million of them.
 #[derive(Clone)]
 pub(crate) struct Pass(ThinArc<Facts, u8>);
@@ -47,6 +47,8 @@ pub(crate) struct Facts {
     slot: Slot,
     state: State,
     origin: Origin,
+    /// Whether it is a token's that is bound to a key, whose thumbprint then ends the label.
+    bound: bool,
     /// Whether `last_used` waits to be written.
     unwritten: AtomicBool,
     /// Bytes of the label that are the principal.
@@ -81,6 +83,7 @@ pub(crate) struct Rights {
 pub(crate) struct Session {
     pub(crate) key: SessionKey,
     pub(crate) until: Option<Timestamp>,
+    pub(crate) confirmation: Option<KeyThumbprint>,
 }
 
 /// What a credential is, its expiry aside.
@@ -107,6 +110,8 @@ pub(crate) enum Origin {
 
 const NEVER: i64 = i64::MAX;
 const UNUSED: i64 = i64::MIN;
+/// Bytes.
+const THUMBPRINT: usize = 32;
 
 impl Pass {
     /// What `record`, found by `digest`, allows.
@@ -150,7 +155,7 @@ impl Pass {
         };
         let origin = Origin::Session;
         let pass = Self::of_record(record, digest, origin, over_at, stamp, fresh_until, rights);
-        Some(pass)
+        Some(pass.bound_to(session.confirmation))
     }
 
     fn of_record(
@@ -170,6 +175,7 @@ impl Pass {
             slot: Changes::slot(record.id.as_str()),
             expires_at: expires_at.min(over_at),
             origin,
+            bound: false,
             state: match (record.revoked_at, record.enabled) {
                 (Some(_), _) => State::Revoked,
                 (None, false) => State::Disabled,
@@ -214,6 +220,7 @@ impl Pass {
             slot: Changes::slot(holder),
             expires_at: principal.expires_at.map_or(NEVER, Timestamp::unix_micros),
             origin: Origin::Text,
+            bound: false,
             state: State::Token,
             rights: rights.share(Rights {
                 environment: None,
@@ -232,7 +239,17 @@ impl Pass {
             unwritten: AtomicBool::new(false),
             place: Place::default(),
         };
-        Self::new(facts, label.as_bytes())
+        Self::new(facts, label.as_bytes()).bound_to(principal.confirmation)
+    }
+
+    /// The same for a token that is bound to a key.
+    fn bound_to(self, key: Option<KeyThumbprint>) -> Self {
+        let Some(key) = key else { return self };
+        let facts = Facts {
+            bound: true,
+            ..self.facts()
+        };
+        Self::new(facts, &[self.label(), key.as_bytes()].concat())
     }
 
     /// The same, going on from what was remembered before: when it was used, and, where the ledger
@@ -256,17 +273,27 @@ impl Pass {
     /// The same with what the ledger says now.
     pub(crate) fn with_standings(&self, standings: Arc<Standings>, stamp: Stamp) -> Self {
         let facts = Facts {
-            rights: Arc::clone(&self.rights),
             standings: Some(standings),
-            key_stamp: self.key_stamp.get().into(),
             standings_stamp: stamp.into(),
+            ..self.facts()
+        };
+        Self::new(facts, self.label())
+    }
+
+    /// A copy of its own, which does not wait to be written.
+    fn facts(&self) -> Facts {
+        let facts = Facts {
+            rights: Arc::clone(&self.rights),
+            standings: self.standings.clone(),
+            key_stamp: self.key_stamp.get().into(),
+            standings_stamp: self.standings_stamp.get().into(),
             last_used: AtomicI64::new(self.last_used.load(Ordering::Relaxed)),
             unwritten: AtomicBool::new(false),
             place: Place::default(),
             ..**self
         };
         facts.place.note(self.place.noted());
-        Self::new(facts, self.label())
+        facts
     }
 
     fn new(facts: Facts, label: &[u8]) -> Self {
@@ -293,7 +320,21 @@ impl Pass {
     }
 
     pub(crate) fn name(&self) -> &str {
-        text(&self.label()[usize::from(self.principal_len)..])
+        let behind = if self.is_bound() { THUMBPRINT } else { 0 };
+        let end = self.label().len() - behind;
+        text(&self.label()[usize::from(self.principal_len)..end])
+    }
+
+    /// Whether it is a token that is bound to a key of its client's.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.bound
+    }
+
+    /// The key that it is bound to.
+    pub(crate) fn confirmation(&self) -> Option<KeyThumbprint> {
+        let thumbprint = self.label().last_chunk::<THUMBPRINT>();
+        let thumbprint = thumbprint.filter(|_| self.is_bound());
+        thumbprint.copied().map(KeyThumbprint::from_bytes)
     }
 
     fn label(&self) -> &[u8] {
@@ -435,6 +476,32 @@ mod tests {
                 assert_eq!((pass.principal(), pass.name()), ("key-1", name));
             }
         }
+    }
+
+    #[test]
+    fn the_key_that_a_token_is_bound_to_is_kept_apart_from_its_texts() {
+        // Bytes that are no UTF-8, and some that would be a part of the name.
+        for confirmation in [None, Some([0xff; 32]), Some([b'x'; 32])] {
+            let confirmation = confirmation.map(KeyThumbprint::from_bytes);
+            for name in [None, Some("Bühne")] {
+                let holder = Holder::new("https://issuer|someone").expect("a holder");
+                let principal = Principal {
+                    name: name.map(str::to_owned),
+                    confirmation,
+                    ..Principal::new(holder)
+                };
+                let (digest, rights) = (KeyDigest::from_bytes([7; 32]), Interner::new());
+                let pass = Pass::of_token(principal, &digest, Stamp::START, 0, &rights);
+                let standings = Standings::new(Timestamp::MIN, false, true, None, []);
+                for pass in [pass.with_standings(standings.into(), Stamp::START), pass] {
+                    assert_eq!(pass.principal(), "https://issuer|someone");
+                    assert_eq!(pass.name(), name.unwrap_or_default());
+                    assert_eq!(pass.confirmation(), confirmation);
+                    assert_eq!(pass.is_bound(), confirmation.is_some());
+                }
+            }
+        }
+        assert_eq!(pass("x").confirmation(), None);
     }
 
     #[test]

@@ -67,20 +67,13 @@ where
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
         let shared = &*self.shared;
         let (gate, now) = (&shared.gate, shared.gate.lookup.clock.now());
-        let incoming = Incoming {
-            method: request.method(),
-            uri: request.uri(),
-            headers: request.headers(),
-            extensions: request.extensions(),
-        };
         let mut presented = Presented::Nothing;
         let step = match &self.guard {
             Some(guard) => gate.decide_at_route(guard, request.extensions(), now),
-            None => match gate.locate(incoming, now) {
+            None => match gate.locate(Incoming::of(&request), now) {
                 Ok(needs) => {
                     presented = shared.take_credential(&mut request);
-                    let (headers, extensions) = (request.headers(), request.extensions());
-                    gate.decide_now(needs, &presented, headers, extensions, now)
+                    gate.decide_now(needs, &presented, Incoming::of(&request), now)
                 }
                 Err(decision) => decision.into(),
             },
@@ -179,7 +172,8 @@ impl Shared {
                 })
             }
             Decision::Refused(denial) => {
-                Admission::Ends(self.answers.answer(denial, RefusedRequest::new(request)))
+                let request = RefusedRequest::new(request, &presented);
+                Admission::Ends(self.answers.answer(denial, request))
             }
             Decision::NotGated => Admission::Ends(answers::not_gated(request.headers())),
         }

@@ -18,8 +18,8 @@ use crate::{
 #[non_exhaustive]
 pub struct Principal {
     /// The key whose session the token is. It then has that key's rights, modules, seats and quota, as
-    /// they are at each request, and is over when the key is; of all else here only `expires_at` and
-    /// `keep_for` count.
+    /// they are at each request, and is over when the key is; of all else here only `confirmation`,
+    /// `expires_at` and `keep_for` count.
     pub session_of: Option<SessionKey>,
     /// Who, as `issuer|subject`: with a `|`, which no [`KeyId`](crate::KeyId) has, so that it is
     /// never taken for a key.

@@ -71,6 +71,8 @@ fn every_code_has_its_two_statuses() {
         (RevokedKey, 401, 16),
         (DisabledKey, 401, 16),
         (WrongEnvironment, 401, 16),
+        (InvalidDpopProof, 401, 16),
+        (UseDpopNonce, 401, 16),
         (MultipleCredentials, 400, 3),
         (AmbiguousPath, 400, 3),
         (ModuleAccessMissing, 403, 7),

@@ -384,10 +384,108 @@ fn settings_that_make_no_sense_are_refused() {
     let none = Carriers {
         header: None,
         bearer: false,
+        dpop: false,
         query: None,
         first_of_many: false,
     };
     assert!(none.check().is_err());
+    let bound_only = Carriers { dpop: true, ..none };
+    assert_eq!(bound_only.check(), Ok(()));
+    let twice = Carriers {
+        header: Some(AUTHORIZATION),
+        ..bound_only
+    };
+    assert_eq!(twice.check().unwrap_err().kind(), "credential header");
+}
+
+#[test]
+fn a_token_with_a_proof_is_read_only_where_such_are_taken() {
+    let bound = Carriers {
+        dpop: true,
+        ..everywhere()
+    };
+    for value in ["DPoP T", "dpop T", "DPOP   T", "DPoP\tT ", " DPoP T"] {
+        let fields = [("authorization", value), ("dpop", "P")];
+        assert_eq!(read(&bound, &fields, None), "Dpop T", "{value:?}");
+        assert_eq!(read(&everywhere(), &fields, None), "nothing", "{value:?}");
+        let alone = Carriers {
+            query: None,
+            ..bound.clone()
+        };
+        assert_eq!(read(&alone, &fields, None), "Dpop T", "{value:?}");
+    }
+    assert_eq!(read(&bound, &[("authorization", "DPoP")], None), "Dpop ");
+    for foreign in ["DPoPT", "DPo P", "DPo", "Basic DPoP"] {
+        assert_eq!(
+            read(&bound, &[("authorization", foreign)], None),
+            "nothing",
+            "{foreign}"
+        );
+    }
+    assert_eq!(
+        read(&bound, &[("authorization", "Bearer K")], None),
+        "Bearer K"
+    );
+    let bound_only = Carriers {
+        bearer: false,
+        ..bound
+    };
+    let bearer = [("authorization", "Bearer K")];
+    assert_eq!(read(&bound_only, &bearer, None), "nothing");
+}
+
+#[test]
+fn a_token_with_a_proof_beside_another_credential_is_one_too_many() {
+    let bound = Carriers {
+        dpop: true,
+        query: None,
+        ..everywhere()
+    };
+    let dpop = ("authorization", "DPoP T");
+    for other in [
+        ("authorization", "Bearer T"),
+        ("authorization", "Basic T"),
+        dpop,
+        ("x-api-key", "K"),
+    ] {
+        assert_eq!(read(&bound, &[dpop, other], None), "many", "{other:?}");
+    }
+    let first = Carriers {
+        first_of_many: true,
+        ..bound
+    };
+    let both = [("authorization", "Bearer A"), ("authorization", "DPoP B")];
+    assert_eq!(read(&first, &both, None), "Bearer A");
+}
+
+#[test]
+fn every_proof_goes_with_the_credential() {
+    let bound = Carriers {
+        dpop: true,
+        ..Carriers::default()
+    };
+    let both = |proofs: &[(&'static str, &str)]| {
+        let mut fields = vec![("authorization", "DPoP T"), ("accept", "*/*")];
+        fields.extend(proofs);
+        headers(&fields)
+    };
+    for proofs in [&[("dpop", "P")][..], &[("dpop", "P"), ("dpop", "Q")], &[]] {
+        let sent = both(proofs);
+        let mut stripped = sent.clone();
+        let presented = bound.take(&mut stripped, None);
+        bound.strip(&mut stripped, presented);
+        assert_eq!(stripped, headers(&[("accept", "*/*")]), "{proofs:?}");
+
+        let mut kept = sent.clone();
+        let presented = bound.take(&mut kept, None);
+        bound.leave(&mut kept, presented);
+        assert_eq!(kept, sent);
+        assert!(kept.get_all("dpop").iter().all(HeaderValue::is_sensitive));
+    }
+    let mut foreign = both(&[("dpop", "P")]);
+    let presented = Carriers::default().take(&mut foreign, None);
+    Carriers::default().strip(&mut foreign, presented);
+    assert_eq!(foreign, both(&[("dpop", "P")]), "it is none of ours");
 }
 
 #[test]
@@ -469,7 +567,7 @@ fn any_query() -> impl Strategy<Value = String> {
 
 fn any_value() -> impl Strategy<Value = HeaderValue> {
     let scheme = prop::sample::select(vec![
-        "", "Bearer", "Bearer\t", "bearer ", "BeArEr  ", "Basic ", "Bear",
+        "", "Bearer", "Bearer\t", "bearer ", "BeArEr  ", "Basic ", "Bear", "DPoP", "dpoP ", "DPo",
     ]);
     (scheme, prop::collection::vec(any::<u8>(), 0..6))
         .prop_filter_map("a byte that no header can have", |(scheme, rest)| {
@@ -478,7 +576,7 @@ fn any_value() -> impl Strategy<Value = HeaderValue> {
 }
 
 fn any_headers() -> impl Strategy<Value = HeaderMap> {
-    let name = prop::sample::select(vec!["x-api-key", "authorization", "accept"]);
+    let name = prop::sample::select(vec!["x-api-key", "authorization", "accept", "dpop"]);
     prop::collection::vec((name, any_value()), 0..5).prop_map(|fields| {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
@@ -491,10 +589,11 @@ fn any_headers() -> impl Strategy<Value = HeaderMap> {
 fn any_carriers() -> impl Strategy<Value = Carriers> {
     let header = prop::option::of(Just(HeaderName::from_static("x-api-key")));
     let query = prop::option::of(Just("api_key".to_owned()));
-    (header, any::<bool>(), query, any::<bool>()).prop_map(
-        |(header, bearer, query, first_of_many)| Carriers {
+    (header, any::<[bool; 2]>(), query, any::<bool>()).prop_map(
+        |(header, [bearer, dpop], query, first_of_many)| Carriers {
             header,
             bearer,
+            dpop,
             query,
             first_of_many,
         },
@@ -502,7 +601,7 @@ fn any_carriers() -> impl Strategy<Value = Carriers> {
 }
 
 /// What the rules at the top of the file say, slowly: every credential of the request in order, and
-/// whether a foreign `Authorization` stands beside a `Bearer`.
+/// whether a foreign `Authorization` stands beside one of ours.
 fn credentials(carriers: &Carriers, headers: &HeaderMap, query: &str) -> (Vec<Vec<u8>>, bool) {
     let mut texts = Vec::new();
     if let Some(name) = &carriers.header {
@@ -510,8 +609,9 @@ fn credentials(carriers: &Carriers, headers: &HeaderMap, query: &str) -> (Vec<Ve
         texts.extend(values.map(|value| trim(value.as_bytes())));
     }
     let mut mixed = false;
-    if carriers.bearer {
-        let tokens: Vec<_> = headers.get_all("authorization").iter().map(token).collect();
+    if carriers.bearer || carriers.dpop {
+        let values = headers.get_all("authorization").iter();
+        let tokens: Vec<_> = values.map(|value| token(carriers, value)).collect();
         mixed = tokens.iter().any(Option::is_some) && tokens.iter().any(Option::is_none);
         texts.extend(tokens.into_iter().flatten());
     }
@@ -531,14 +631,15 @@ fn trim(mut bytes: &[u8]) -> Vec<u8> {
     bytes.to_vec()
 }
 
-fn token(value: &HeaderValue) -> Option<Vec<u8>> {
+fn token(carriers: &Carriers, value: &HeaderValue) -> Option<Vec<u8>> {
     let value = trim(value.as_bytes());
     let end = value
         .iter()
         .position(|byte| b" \t".contains(byte))
         .unwrap_or(value.len());
     let scheme = value[..end].to_ascii_lowercase();
-    (scheme == b"bearer").then(|| trim(&value[end..]))
+    let ours = (carriers.bearer && scheme == b"bearer") || (carriers.dpop && scheme == b"dpop");
+    ours.then(|| trim(&value[end..]))
 }
 
 proptest! {
@@ -576,7 +677,8 @@ proptest! {
         prop_assert_eq!(&headers, &before);
         for (name, value) in &headers {
             let ours = carriers.header.as_ref() == Some(name)
-                || (carriers.bearer && name == AUTHORIZATION);
+                || ((carriers.bearer || carriers.dpop) && name == AUTHORIZATION)
+                || (carriers.dpop && name == "dpop");
             prop_assert_eq!(value.is_sensitive(), ours);
         }
     }
@@ -600,7 +702,7 @@ proptest! {
         };
         prop_assert_eq!(accept(&before), accept(&headers));
         let authorization = before.get_all("authorization").iter();
-        let foreign: Vec<_> = authorization.filter(|v| !carriers.bearer || token(v).is_none()).collect();
+        let foreign: Vec<_> = authorization.filter(|v| token(&carriers, v).is_none()).collect();
         prop_assert_eq!(headers.get_all("authorization").iter().collect::<Vec<_>>(), foreign);
         if carriers.header.is_none() {
             prop_assert_eq!(before.get("x-api-key"), headers.get("x-api-key"));

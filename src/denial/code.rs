@@ -25,6 +25,13 @@ pub enum DenialCode {
     DisabledKey,
     /// 401: the key is for another environment. Use one made for this one.
     WrongEnvironment,
+    /// 401: the token is bound to its client's key, and the proof in the header `DPoP` that the client
+    /// has it is missing or not right for this request (RFC 9449 §7.1). The sentence says what is wrong
+    /// with it.
+    InvalidDpopProof,
+    /// 401: a proof needs a nonce of this service: the one in this answer's header `DPoP-Nonce` (RFC
+    /// 9449 §9). Send a new proof with it.
+    UseDpopNonce,
     /// 400: more than one credential in one request, or one sent twice (RFC 6750 §3.1). Send one.
     MultipleCredentials,
     /// 400: two parsers could read the path in two ways. Send it in its plain form.
@@ -136,6 +143,22 @@ impl DenialCode {
                 "API key of another environment",
                 "API Key belongs to another environment.",
                 "Use a key made for this environment.",
+            ),
+            Self::InvalidDpopProof => (
+                "invalid_dpop_proof",
+                StatusCode::UNAUTHORIZED,
+                "InvalidDpopProof",
+                "DPoP proof invalid",
+                "The DPoP proof is missing or invalid.",
+                "Send a new proof, made for this request, in the header DPoP.",
+            ),
+            Self::UseDpopNonce => (
+                "use_dpop_nonce",
+                StatusCode::UNAUTHORIZED,
+                "UseDpopNonce",
+                "DPoP nonce needed",
+                "The DPoP proof needs a nonce of this service.",
+                "Send a new proof with the nonce in this answer's header DPoP-Nonce.",
             ),
             Self::MultipleCredentials => (
                 "multiple_credentials",

@@ -10,7 +10,7 @@ use crate::{
     clock::{Clock, SystemClock},
     credential::Carriers,
     forwarded::TrustedProxies,
-    gate::Gate,
+    gate::{CheckPossession, Gate},
     grant::GateId,
     key_format::{KeyFormats, KeyHasher},
     key_store::{Environment, KeyStore},
@@ -37,7 +37,8 @@ use crate::{
 ///    §2.1][bearer]), or in a query parameter (`?api_key=KEY`), which is off by default.
 /// 2. `Bearer` counts in any case, with one or more spaces behind it. An empty credential is there,
 ///    and invalid. Space around a header's value is not part of it.
-/// 3. `Authorization` with another scheme is neither read nor removed.
+/// 3. `Authorization` with another scheme is neither read nor removed; `Authorization: DPoP` is read
+///    where tokens that are bound to a key are taken (RFC 9449, feature `jwt`).
 /// 4. Names and values of the query string are percent-decoded once; `+` stands for itself.
 /// 5. More than one credential is refused, equal ones too: a header or parameter twice, two of the
 ///    places of rule 1, a `Bearer` beside another `Authorization` header.
@@ -85,6 +86,7 @@ pub struct ApiKeyLayerBuilder {
     rate_headers: RateHeaders,
     failure_quota: Option<Quota>,
     maintenance: maintenance::Settings,
+    possession: Option<Arc<dyn CheckPossession>>,
 }
 
 /// Settings that cannot work.
@@ -169,6 +171,7 @@ impl ApiKeyLayerBuilder {
                 Quota::new("failed-auth", 60, Duration::from_secs(60)).expect("a valid quota"),
             ),
             maintenance: maintenance::Settings::default(),
+            possession: None,
         }
     }
 
@@ -684,6 +687,7 @@ impl ApiKeyLayerBuilder {
         let carriers = Carriers {
             header: self.header.as_deref().map(header_name).transpose()?,
             bearer: self.bearer,
+            dpop: self.possession.is_some(),
             query: self.query,
             first_of_many: self.first_of_many,
         };
@@ -723,11 +727,13 @@ impl ApiKeyLayerBuilder {
         let web_url = |url: String| WebUrl::parse(&url).ok_or(SetupError::ResourceMetadata(url));
         let resource_metadata = self.resource_metadata.map(web_url).transpose()?;
         let header = carriers.header.as_ref().map(HeaderName::as_str);
+        let algorithms = self.possession.as_deref().map(CheckPossession::algorithms);
         let answers = Answers::new(
             &self.realm,
             resource_metadata.as_ref(),
             carriers.clone(),
             self.header.as_deref(),
+            algorithms.as_deref(),
             self.renderer,
             self.type_base,
         )
@@ -735,7 +741,7 @@ impl ApiKeyLayerBuilder {
         let strangers = |quota| Strangers::new(quota, Arc::clone(&self.clock)).map(Arc::new);
         let strangers = self.failure_quota.map(strangers).transpose()?;
         let shared = Arc::new(Shared {
-            vary: vary(header, self.bearer),
+            vary: vary(header, self.bearer || self.possession.is_some()),
             cache_headers: self.cache_headers,
             answers: Arc::new(answers),
             keeps_credential: self.keeps_credential,
@@ -762,6 +768,7 @@ impl ApiKeyLayerBuilder {
                 admitted_paths: PathForms::from_iter(self.admitted_paths),
                 admits_preflight: self.admits_preflight,
                 shadowed: self.shadowed,
+                possession: self.possession,
             },
         });
         shared.start_maintenance();
@@ -797,8 +804,8 @@ fn is_uri_reference(text: &str) -> bool {
 }
 
 /// The headers that decide what a client gets (RFC 9110 §12.5.5).
-fn vary(header: Option<&str>, bearer: bool) -> Option<HeaderValue> {
-    match (header, bearer) {
+fn vary(header: Option<&str>, authorization: bool) -> Option<HeaderValue> {
+    match (header, authorization) {
         // The usual case costs no reference count that all threads would share.
         (Some("x-api-key"), true) => Some(HeaderValue::from_static("x-api-key, authorization")),
         (Some(name), true) => HeaderValue::try_from(format!("{name}, authorization")).ok(),
