@@ -8,9 +8,13 @@
 //! What an issuer's tokens are signed with, whom they are for and what they call themselves is pinned
 //! at set-up ([RFC 8725](https://www.rfc-editor.org/rfc/rfc8725)): a token cannot choose its own
 //! algorithm, bring its own key, or pass for one of another kind.
+//!
+//! A token that its issuer bound to a key of the client's is taken with a proof that the client has
+//! that key, where a layer has a [`Dpop`].
 
 pub(crate) mod algorithm;
 pub(crate) mod claims;
+pub mod dpop;
 pub(crate) mod header;
 mod issuer;
 pub(crate) mod json;
@@ -25,6 +29,8 @@ mod verifier;
 mod tests;
 
 pub use algorithm::Algorithm;
+#[doc(inline)]
+pub use dpop::{Dpop, DpopBuilder, DpopSetupError};
 pub use issuer::{Issuer, IssuerFlaw};
 pub use key_set::{KeySet, KeySource};
 pub use keys::{KeyError, VerificationKey};

@@ -467,6 +467,24 @@ impl ApiKeyLayerBuilder {
         self
     }
 
+    /// Accepts tokens that are bound to a key of their client's, sent as `Authorization: DPoP`, and checks
+    /// the proofs that come with them ([RFC 9449][dpop]). By default none are; a bound token is refused
+    /// as a bearer token in any case.
+    ///
+    /// [dpop]: https://www.rfc-editor.org/rfc/rfc9449
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayerBuilder, jwt::{Dpop, DpopSetupError}};
+    /// # fn set(builder: ApiKeyLayerBuilder) -> Result<ApiKeyLayerBuilder, DpopSetupError> {
+    /// let builder = builder.with_dpop(Dpop::builder("https://api.example.com").build()?);
+    /// # Ok(builder) }
+    /// ```
+    #[cfg(feature = "jwt")]
+    pub fn with_dpop(mut self, dpop: crate::jwt::Dpop) -> Self {
+        self.possession = Some(Arc::new(dpop));
+        self
+    }
+
     /// Where the time comes from. By default the system's clocks.
     ///
     /// ```
