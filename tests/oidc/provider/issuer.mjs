@@ -12,6 +12,7 @@ import { interact } from './pages.mjs';
 const APIS = {
   'https://api.example/signed': 'jwt',
   'https://api.example/opaque': 'opaque',
+  'https://other.example/': 'jwt',
 };
 const SCOPES = 'read:realms write:realms delete:realms';
 const LIFETIME = 600;

@@ -1,0 +1,9 @@
+//! Access tokens of a real authorization server, from the user's consent to the last refusal:
+//! `scripts/with-oidc cargo test --features axum,oauth --test oidc`.
+
+mod api;
+mod app;
+mod browser;
+mod consent;
+mod http;
+mod issuer;
