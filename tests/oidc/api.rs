@@ -10,15 +10,19 @@ use std::{
 };
 
 use axum::{Json, Router, routing::get};
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tower::Layer;
 use tower_api_key::{
     Actor, ApiKeyLayer, Clock, Grant, MemoryKeyStore, MemoryLedger, NewKey, Now, RouteModules,
-    Rule, Scope, SystemClock, TokenVerifier,
+    Rule, Scope, SystemClock, TokenVerifier, jwt::Dpop,
 };
 
-use crate::http::send;
+use crate::{
+    bound::ProofKey,
+    http::{read_body, send},
+};
 
 pub(crate) struct Api {
     url: String,
@@ -65,9 +69,14 @@ impl Api {
             )
             .build()
             .expect("a map");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
         let clock = Arc::new(MovedClock::default());
         let mut layer = ApiKeyLayer::builder(MemoryKeyStore::new(), map, MemoryLedger::new())
-            .with_clock(Arc::clone(&clock));
+            .with_clock(Arc::clone(&clock))
+            .with_dpop(Dpop::builder(&url).build().expect("a base URL"))
+            // However slow the machine is: what is late is no outage here.
+            .with_lookup_timeout(Duration::from_secs(30));
         for verifier in verifiers {
             layer = layer.with_token_verifier(verifier);
         }
@@ -79,16 +88,23 @@ impl Api {
 
         let app = Router::new().route("/v1/realms", get(caller).post(caller));
         let guarded = Router::new().fallback_service(layer.layer(app));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let key = key.text.expose().to_owned();
+        Self::start(listener, guarded, clock, key)
+    }
+
+    /// Any other service with realms, which takes this key.
+    pub(crate) fn of(listener: TcpListener, service: Router, key: String) -> Self {
+        Self::start(listener, service, Arc::default(), key)
+    }
+
+    fn start(listener: TcpListener, service: Router, clock: Arc<MovedClock>, key: String) -> Self {
+        let address = listener.local_addr().expect("an address");
         // Ends with the test's runtime.
-        tokio::spawn(axum::serve(listener, guarded).into_future());
+        tokio::spawn(axum::serve(listener, service).into_future());
         Self {
-            url,
+            url: format!("http://{address}"),
             clock,
-            key: key.text.expose().to_owned(),
+            key,
         }
     }
 
@@ -100,31 +116,40 @@ impl Api {
     }
 
     pub(crate) async fn read(&self, token: &str) -> Answer {
-        self.call(Method::GET, token).await
+        let request = self.request(Method::GET, &format!("Bearer {token}"));
+        Answer::of(request).await
     }
 
     pub(crate) async fn write(&self, token: &str) -> Answer {
-        self.call(Method::POST, token).await
+        let request = self.request(Method::POST, &format!("Bearer {token}"));
+        Answer::of(request).await
     }
 
-    async fn call(&self, method: Method, token: &str) -> Answer {
-        let request = Request::builder()
+    /// Sends a token with the proof that its sender has this key.
+    pub(crate) async fn read_bound(&self, token: &str, key: &ProofKey) -> Answer {
+        let mut request = self.request(Method::GET, &format!("DPoP {token}"));
+        key.sign(&mut request, Some(token));
+        Answer::of(request).await
+    }
+
+    fn request(&self, method: Method, authorization: &str) -> Request<Vec<u8>> {
+        Request::builder()
             .method(method)
             .uri(format!("{}/v1/realms", self.url))
-            .header(header::AUTHORIZATION, format!("Bearer {token}"))
-            .body(Vec::new());
-        let Ok(response) = send(request.expect("a request")).await;
-        Answer::of(&response)
+            .header(header::AUTHORIZATION, authorization)
+            .body(Vec::new())
+            .expect("a request")
     }
 }
 
 impl Answer {
-    fn of(response: &Response<Vec<u8>>) -> Self {
+    async fn of(request: Request<Vec<u8>>) -> Self {
+        let Ok(response) = send(request).await;
         let challenges = response.headers().get_all(header::WWW_AUTHENTICATE);
         let mut challenges = challenges.iter().filter_map(|value| value.to_str().ok());
         Self {
             status: response.status(),
-            body: serde_json::from_slice(response.body()).expect("JSON"),
+            body: read_body(&response),
             challenge: challenges
                 .find(|c| c.starts_with("Bearer"))
                 .map(str::to_owned),

@@ -11,6 +11,7 @@ use oauth2::{
 };
 
 use crate::{
+    bound::ProofKey,
     browser::{Answer, Browser},
     http::send,
     issuer::Issuer,
@@ -22,6 +23,8 @@ pub(crate) struct App {
     client: BasicClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointSet, EndpointSet>,
     /// The API it wants tokens for.
     api: &'static str,
+    /// What its tokens are bound to, if they are.
+    pub(crate) key: Option<ProofKey>,
 }
 
 /// What an app holds of its user.
@@ -52,7 +55,24 @@ impl App {
             .set_auth_uri(AuthUrl::new(authorization).expect("a URL"))
             .set_token_uri(TokenUrl::new(token).expect("a URL"))
             .set_revocation_url(revocation);
-        Self { client, api }
+        Self {
+            client,
+            api,
+            key: None,
+        }
+    }
+
+    /// Has its tokens bound to this key.
+    pub(crate) fn bound(mut self, key: ProofKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// What it gets that asks to read and to write, of a user who lets it read.
+    pub(crate) async fn reader(&self) -> Tokens {
+        let asked = ["read:realms", "write:realms"];
+        let allowed = Answer::Allow(&["read:realms"]);
+        self.authorize(&asked, allowed).await.expect("tokens")
     }
 
     /// Sends the user to the issuer, and exchanges the code that comes back.
@@ -89,7 +109,7 @@ impl App {
             .exchange_code(code)
             .set_pkce_verifier(verifier)
             .add_extra_param("resource", self.api)
-            .request_async(&send)
+            .request_async(&|request| send(self.signed(request)))
             .await;
         Ok(Tokens::of(&exchanged.expect("tokens")))
     }
@@ -99,11 +119,19 @@ impl App {
     /// The error code of the answer (RFC 6749 §5.2).
     pub(crate) async fn refresh(&self, tokens: &Tokens) -> Result<Tokens, String> {
         let request = self.client.exchange_refresh_token(&tokens.refresh);
-        match request.request_async(&send).await {
+        let http = |request| send(self.signed(request));
+        match request.request_async(&http).await {
             Ok(refreshed) => Ok(Tokens::of(&refreshed)),
             Err(RequestTokenError::ServerResponse(answer)) => Err(answer.error().to_string()),
             Err(error) => panic!("no answer: {error:?}"),
         }
+    }
+
+    fn signed(&self, mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
+        if let Some(key) = &self.key {
+            key.sign(&mut request, None);
+        }
+        request
     }
 
     /// Takes back a token (RFC 7009).

@@ -1,7 +1,5 @@
 //! What an app gets from its user, before any API is called.
 
-use oauth2::{AccessToken, StandardRevocableToken};
-
 use crate::{
     app::App,
     browser::Answer,
@@ -20,10 +18,7 @@ async fn an_app_whose_user_refuses_gets_no_code() {
 async fn a_refresh_token_works_once() {
     let issuer = Issuer::start("ES256").await;
     let app = App::register(&issuer, "client_secret_basic", OPAQUE_API).await;
-    let first = app
-        .authorize(&["read:realms"], Answer::Allow(&["read:realms"]))
-        .await;
-    let first = first.expect("tokens");
+    let first = app.reader().await;
     let second = app.refresh(&first).await.expect("tokens");
     assert_ne!(first.access, second.access);
     // Whoever uses it again may have stolen it, so that all of the grant is taken back.
@@ -35,16 +30,4 @@ async fn a_refresh_token_works_once() {
         app.refresh(&second).await.err().as_deref(),
         Some("invalid_grant")
     );
-}
-
-#[tokio::test]
-async fn an_access_token_that_is_a_jwt_cannot_be_revoked() {
-    let issuer = Issuer::start("ES256").await;
-    let app = App::register(&issuer, "client_secret_post", SIGNED_API).await;
-    let tokens = app
-        .authorize(&["read:realms"], Answer::Allow(&["read:realms"]))
-        .await;
-    let token = AccessToken::new(tokens.expect("tokens").access);
-    let revoked = app.revoke(StandardRevocableToken::AccessToken(token)).await;
-    assert_eq!(revoked, Err("unsupported_token_type".to_owned()));
 }

@@ -35,8 +35,12 @@ pub(crate) async fn post(url: &str, body: &Value) -> (StatusCode, Value) {
 
 async fn json(request: Request<Vec<u8>>) -> (StatusCode, Value) {
     let Ok(response) = send(request).await;
+    (response.status(), read_body(&response))
+}
+
+/// JSON, or whatever else it is as a text.
+pub(crate) fn read_body(response: &Response<Vec<u8>>) -> Value {
     let body = response.body();
-    let value = serde_json::from_slice(body)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()));
-    (response.status(), value)
+    serde_json::from_slice(body)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
 }

@@ -12,8 +12,9 @@ pub(crate) const SIGNED_API: &str = "https://api.example/signed";
 /// The API whose access tokens say nothing to anyone but the issuer.
 pub(crate) const OPAQUE_API: &str = "https://api.example/opaque";
 
-/// Somebody else's API, whose access tokens are JWTs too.
-pub(crate) const OTHER_API: &str = "https://other.example/";
+/// Somebody else's APIs, of the same two kinds.
+pub(crate) const OTHER_SIGNED_API: &str = "https://other.example/signed";
+pub(crate) const OTHER_OPAQUE_API: &str = "https://other.example/opaque";
 
 /// An issuer of a test's own.
 pub(crate) struct Issuer {
@@ -63,6 +64,11 @@ impl Issuer {
         answer["requests"].as_u64().expect("a number")
     }
 
+    /// The name that Ada's tokens give her.
+    pub(crate) fn ada(&self) -> String {
+        format!("{}|ada", self.url)
+    }
+
     async fn tell(&self, verb: &str) {
         tell(verb, &json!({ "issuer": self.url })).await;
     }
@@ -90,13 +96,13 @@ impl Issuer {
     }
 
     /// Registers an API that asks for the meaning of tokens, and gets none itself.
-    pub(crate) async fn register_api(&self) -> Registration {
+    pub(crate) async fn register_api(&self, authentication: &str) -> Registration {
         self.register_as(&json!({
             "client_name": "Realms",
             "redirect_uris": [],
             "grant_types": [],
             "response_types": [],
-            "token_endpoint_auth_method": "client_secret_basic",
+            "token_endpoint_auth_method": authentication,
         }))
         .await
     }

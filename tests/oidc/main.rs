@@ -3,7 +3,10 @@
 
 mod api;
 mod app;
+mod bound;
 mod browser;
 mod consent;
 mod http;
 mod issuer;
+mod opaque;
+mod signed;

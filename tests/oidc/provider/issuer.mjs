@@ -12,7 +12,8 @@ import { interact } from './pages.mjs';
 const APIS = {
   'https://api.example/signed': 'jwt',
   'https://api.example/opaque': 'opaque',
-  'https://other.example/': 'jwt',
+  'https://other.example/signed': 'jwt',
+  'https://other.example/opaque': 'opaque',
 };
 const SCOPES = 'read:realms write:realms delete:realms';
 const LIFETIME = 600;
@@ -103,7 +104,10 @@ export class Issuer {
           useGrantedResource: () => true,
           getResourceServerInfo: (_, resource) => this.#api(resource),
         },
-        revocation: { enabled: true },
+        revocation: {
+          enabled: true,
+          allowedPolicy: (_, client, token) => client.clientId === token.clientId,
+        },
       },
       findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
       jwks: { keys: this.#keys },
