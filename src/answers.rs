@@ -172,8 +172,8 @@ impl Answers {
             format!(", resource_metadata=\"{}\"", url.as_str())
         });
         let bearer = (carriers.bearer).then(|| format!("Bearer realm=\"{realm}\"{metadata}"));
-        let dpop = algorithms
-            .map(|names| format!("DPoP realm=\"{realm}\", algs=\"{names}\"{metadata}"));
+        let dpop =
+            algorithms.map(|names| format!("DPoP realm=\"{realm}\", algs=\"{names}\"{metadata}"));
         HeaderValue::from_str(&realm)?;
         let how_to_send = match ways.is_empty() {
             true => {

@@ -6,6 +6,7 @@ mod app;
 mod bound;
 mod browser;
 mod consent;
+mod example;
 mod http;
 mod issuer;
 mod opaque;
