@@ -5,7 +5,7 @@ mod support;
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -15,7 +15,7 @@ use axum::{http::StatusCode, response::IntoResponse};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
-use support::{Answer, World, get};
+use support::{Answer, World, get, log::Log};
 use tower_api_key::{
     Clock, Timestamp,
     jwt::{Issuer, JwtVerifier},
@@ -69,6 +69,7 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        log();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -132,6 +133,19 @@ impl Server {
     }
 }
 
+/// What the tests of this file log: one for all, because an event that was first met without anybody
+/// who listens may stay silent.
+fn log() -> &'static Log {
+    static LOG: LazyLock<Log> = LazyLock::new(|| {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(log.clone());
+        let only = tracing::subscriber::set_global_default(subscriber.finish());
+        only.expect("no other one");
+        log
+    });
+    &LOG
+}
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 async fn send(world: &World, token: &str) -> Answer {
@@ -184,6 +198,26 @@ async fn outage_is_503_for_what_is_unknown_and_nothing_for_what_is_known() {
     world.clock.advance(Duration::from_secs(10));
     send(&world, &second).await.granted();
     send(&world, &first).await.granted();
+}
+
+#[tokio::test]
+async fn fetch_that_fails_is_told_although_the_old_keys_are_still_good() {
+    let server = Server::start().await;
+    let world = server.world().await;
+    let token = server.token(&world, &FIRST, "ada");
+    send(&world, &token).await.granted();
+    server.publishes(None);
+    world.clock.advance(Duration::from_secs(600));
+    send(&world, &token).await.granted();
+    let line = format!("{}/keys: answered with status 502", server.url);
+    let told = async {
+        while !log().text().contains(&line) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(60), told).await;
+    assert!(told.is_ok(), "{}", log().text());
+    assert!(!log().text().contains(&token));
 }
 
 #[tokio::test]
