@@ -9,6 +9,10 @@
 //! at set-up ([RFC 8725](https://www.rfc-editor.org/rfc/rfc8725)): a token cannot choose its own
 //! algorithm, bring its own key, or pass for one of another kind.
 //!
+//! Nobody is asked about a JWT: what its issuer revokes is taken until the token's `exp`. Where that is
+//! too long, let the issuer give out tokens that live for minutes, or ask it about each of them
+//! (`Introspection::with_jwts`, feature `oauth`).
+//!
 //! A token that its issuer bound to a key of the client's is taken with a proof that the client has
 //! that key, where a layer has a [`Dpop`].
 

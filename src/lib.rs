@@ -76,6 +76,7 @@
 //! | hand out keys, seats and modules | [`KeyManager`] |
 //! | limit rates | [`Tiers`], [`Quota`], [`MemoryRateLimiter`]; in another way: [`RateLimiter`] |
 //! | understand a refusal | [`DenialCode`], [`Denial`]; render it in your own way: [`RenderDenial`] |
+//! | take bearer tokens beside keys | the modules `jwt` and `oauth`; in another way: [`TokenVerifier`] |
 //! | keep keys elsewhere | [`KeyStore`], [`LicenseLedger`], and the suites in `conformance` |
 //! | move them from one place to another | [`transfer`] |
 //! | watch it run | [`observe`] |
@@ -91,6 +92,8 @@
 //! | `sqlite` | `SqliteStore`: keys and licenses in a SQLite file; SQLite is built in; Rust 1.94 |
 //! | `postgres` | `PostgresStore`: keys and licenses in PostgreSQL, shared by any number of processes; Rust 1.94 |
 //! | `redis` | `RedisRateLimiter`: quotas counted in a Redis server, shared by any number of processes |
+//! | `jwt` | `jwt`: session tokens, and JWTs of issuers you trust |
+//! | `oauth` | `oauth`: access tokens of OAuth 2.0 issuers, JWTs and opaque ones |
 //! | `conformance` | the suites that a backend of your own must pass; no dependency |
 //!
 //! A feature adds to what there is and changes no behaviour of hosts that do not use its framework.
@@ -235,6 +238,6 @@ pub use token::{KeyThumbprint, Principal, SessionKey, TokenError, TokenVerifier,
 pub use unlicensed::Unlicensed;
 
 /// The README's example compiles; it extracts a `Grant`.
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "axum", feature = "oauth"))]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
