@@ -125,7 +125,7 @@ pub(crate) struct Answers {
     type_base: Option<String>,
     /// `Bearer realm="…"` with what each bearer is told; the refusal may add an error.
     bearer: Option<String>,
-    /// `DPoP realm="…", algs="…"`, closed by what the refusal adds.
+    /// `DPoP realm="…", algs="…"` in the same way.
     dpop: Option<String>,
     /// One for each other carrier.
     api_key: Vec<HeaderValue>,
@@ -135,8 +135,8 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// For a layer in `realm` that reads credentials from `carriers`, whose header is spelled like
-    /// `header`, tells bearers where its metadata is, and takes proofs that are signed with one of
-    /// `algorithms`.
+    /// `header`, that tells who sends tokens where its metadata is, and that takes proofs signed with one
+    /// of `algorithms`.
     pub(crate) fn new(
         realm: &str,
         resource_metadata: Option<&WebUrl>,
@@ -167,11 +167,13 @@ impl Answers {
                 ways.push(format!("in the query parameter {name}"));
             }
         }
-        // RFC 9728 §5.1, for any scheme. A URL has nothing that would have to be quoted.
-        let metadata = resource_metadata.map_or_else(String::new, |url| {
-            format!(", resource_metadata=\"{}\"", url.as_str())
-        });
-        let bearer = (carriers.bearer).then(|| format!("Bearer realm=\"{realm}\"{metadata}"));
+        // RFC 9728 §5.1, for either scheme. A URL has nothing that would have to be quoted.
+        let metadata = resource_metadata
+            .map(|url| format!(", resource_metadata=\"{}\"", url.as_str()))
+            .unwrap_or_default();
+        let bearer = carriers
+            .bearer
+            .then(|| format!("Bearer realm=\"{realm}\"{metadata}"));
         let dpop =
             algorithms.map(|names| format!("DPoP realm=\"{realm}\", algs=\"{names}\"{metadata}"));
         HeaderValue::from_str(&realm)?;

@@ -305,6 +305,19 @@ async fn who_sends_nothing_is_told_of_both_schemes() {
     assert_eq!(answer.headers["vary"], "authorization");
 }
 
+/// RFC 9728 §5.1.
+#[tokio::test]
+async fn both_schemes_tell_where_the_metadata_is() {
+    let url = "https://api.example.com/.well-known/oauth-protected-resource";
+    let with_url = |builder: ApiKeyLayerBuilder| builder.with_resource_metadata(url);
+    let (world, _) = world(builder(), Duration::ZERO, with_url).await;
+    let answer = send(&world, "/me", "bound:alice", "no proof").await;
+    let [bearer, dpop] =
+        [BEARER, DPOP].map(|scheme| format!("{scheme}, resource_metadata=\"{url}\""));
+    let dpop = format!("{dpop}, error=\"invalid_dpop_proof\"");
+    assert_eq!(answer.challenges(), [&bearer, &dpop, API_KEY]);
+}
+
 #[tokio::test]
 async fn two_schemes_are_one_too_many() {
     let world = usual().await;

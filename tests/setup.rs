@@ -36,7 +36,7 @@ fn header_that_cannot_be_used_is_named() {
     assert_eq!(
         error.to_string(),
         "credential header \"authorization\" is invalid: another header than `authorization`, \
-         which is read for bearer tokens"
+         which is read for tokens"
     );
 }
 

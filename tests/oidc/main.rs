@@ -8,6 +8,7 @@ mod browser;
 mod consent;
 mod example;
 mod http;
+mod hub;
 mod issuer;
 mod opaque;
 mod signed;
