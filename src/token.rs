@@ -21,7 +21,7 @@ pub struct Principal {
     /// they are at each request, and is over when the key is; of all else here only `confirmation`,
     /// `expires_at` and `keep_for` count.
     pub session_of: Option<SessionKey>,
-    /// Who, as `issuer|subject`: with a `|`, which no [`KeyId`](crate::KeyId) has, so that it is
+    /// Who, as `issuer|subject`: with a `|`, which no [`KeyId`] has, so that it is
     /// never taken for a key.
     pub holder: Holder,
     /// A name for people.
