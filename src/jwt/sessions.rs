@@ -221,8 +221,8 @@ impl SessionTokens {
     /// Begins a session with a caller's rights, which lasts no longer than the credential did.
     ///
     /// A key's session follows its key; that of a token's holder carries scopes, tier, modules, name
-    /// and administration as they were granted now. A token that was bound to its sender (DPoP)
-    /// leads to a session that is not: where that matters, begin none.
+    /// and administration as they were granted now, and is bound to its sender where the token was
+    /// (DPoP).
     ///
     /// # Errors
     ///
@@ -245,6 +245,7 @@ impl SessionTokens {
             tier: rights.tier.as_ref(),
             modules: &rights.carried,
             administrator: rights.administrator,
+            confirmation: grant.pass().confirmation().map(Into::into),
             ..Payload::of_holder(grant.principal())
         };
         self.sign(payload, until, now)

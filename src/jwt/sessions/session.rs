@@ -1,5 +1,6 @@
 //! What a session says.
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Serialize, Serializer};
 
 use super::SessionError;
@@ -11,6 +12,7 @@ use crate::{
     key_store::{Scope, Tier},
     license_ledger::Module,
     name,
+    token::KeyThumbprint,
 };
 
 /// A session of a user to begin: who it is, and what the user may do until it ends.
@@ -149,6 +151,22 @@ pub(super) struct Payload<'s> {
     pub(super) modules: &'s [Module],
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) administrator: bool,
+    #[serde(rename = "cnf", skip_serializing_if = "Option::is_none")]
+    pub(super) confirmation: Option<Confirmation>,
+}
+
+/// RFC 9449 §6.1.
+#[derive(Debug, Serialize)]
+pub(super) struct Confirmation {
+    jkt: String,
+}
+
+impl From<KeyThumbprint> for Confirmation {
+    fn from(thumbprint: KeyThumbprint) -> Self {
+        Self {
+            jkt: BASE64_URL_SAFE_NO_PAD.encode(thumbprint.as_bytes()),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -172,6 +190,7 @@ impl<'s> Payload<'s> {
             tier: None,
             modules: &[],
             administrator: false,
+            confirmation: None,
         }
     }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::support::*;
 use crate::{
-    Grant, KeyDigest, KeyId, KeyRecord, Module, Now, Principal, Scope, Tier, Timestamp, TokenError,
-    TokenVerifier,
+    Grant, KeyDigest, KeyId, KeyRecord, KeyThumbprint, Module, Now, Principal, Scope, Tier,
+    Timestamp, TokenError, TokenVerifier,
     changes::Stamp,
     grant::GateId,
     intern::Interner,
@@ -161,6 +161,7 @@ fn the_session_of_a_tokens_holder_is_his_own() {
     principal.scopes = vec![Scope::new("read:realms").unwrap()];
     principal.tier = Some(Tier::new("premium").unwrap());
     principal.modules = vec![Module::new("launcher").unwrap()];
+    principal.confirmation = Some(KeyThumbprint::from_bytes([7; 32]));
     principal.expires_at = Some(at(NOW + 100).wall);
     let token = sessions
         .issue_for(&grant_of(principal.clone()), at(NOW))
@@ -176,6 +177,10 @@ fn the_session_of_a_tokens_holder_is_his_own() {
     assert_eq!(verified.scopes, principal.scopes);
     assert_eq!(verified.tier, principal.tier);
     assert_eq!(verified.modules, principal.modules);
+    assert_eq!(
+        verified.confirmation, principal.confirmation,
+        "bound as before"
+    );
     assert!(!verified.administrator && verified.session_of.is_none());
 
     // A session of that session ends when it does.
@@ -185,6 +190,7 @@ fn the_session_of_a_tokens_holder_is_his_own() {
     assert_eq!(again.expires_at, at(NOW + 100).wall);
     let principal = verify(&verifier, again.text.expose(), at(NOW + 50)).unwrap();
     assert_eq!(principal.holder.as_str(), "https://issuer.example|user-7");
+    assert!(principal.confirmation.is_some());
 }
 
 #[test]
