@@ -31,6 +31,9 @@ use crate::{
 ///    claims are of their form; `exp` lies in the future. Only what fails at the last of these is
 ///    called expired.
 ///
+/// Nobody is asked about a token, so what its issuer revokes is taken until it expires: let tokens be
+/// short-lived.
+///
 /// ```
 /// use tower_api_key::{ManualClock, Clock, TokenError, TokenVerifier};
 /// use tower_api_key::jwt::{Issuer, JwtVerifier, VerificationKey};

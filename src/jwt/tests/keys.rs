@@ -83,6 +83,23 @@ fn keys_in_pem_are_those_in_jwk() {
     }
 }
 
+/// Also where nobody looked whether the key fits.
+#[test]
+fn a_key_verifies_nothing_with_the_algorithms_of_others() {
+    let private = private(Algorithm::Rs256);
+    let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&private, Algorithm::Rs256.of_library());
+    let mut jwk = serde_json::to_value(jwk.unwrap()).unwrap();
+    jwk["alg"] = "PS256".into();
+    let only = VerificationKey::from_jwk(jwk.to_string()).unwrap();
+    let any = VerificationKey::rsa_pem(pem!("rsa.pub")).unwrap();
+    for algorithm in [Algorithm::Rs256, Algorithm::Ps256] {
+        let signed = signature(algorithm, &private, "text");
+        assert!(any.verifies(algorithm, b"text", &signed));
+        let takes = only.verifies(algorithm, b"text", &signed);
+        assert_eq!(takes, algorithm == Algorithm::Ps256, "{algorithm}");
+    }
+}
+
 #[test]
 fn what_is_no_public_key_of_the_kind_is_refused() {
     let all = [
