@@ -292,6 +292,7 @@ impl Gate {
         let digest = may_be_key.then(|| self.hasher.digest(text));
         if let Some(digest) = digest
             && let Some(pass) = self.lookup.current(&digest, now)
+            && !self.is_tokens(credential)
         {
             return Ok(Identity::Known(self.confirmed(pass, None, now)?));
         }
@@ -332,6 +333,16 @@ impl Gate {
                 })
             }
         })
+    }
+
+    /// Whether a bearer is a verifier's before it is a key of a foreign form: so it is where it is not
+    /// remembered.
+    fn is_tokens(&self, credential: &Credential) -> bool {
+        credential.carrier == Carrier::Bearer
+            && self.lookup.has_verifiers()
+            && !self.formats.claims(credential.text())
+            && self.formats.verdict(credential.text()) != Verdict::WellFormed
+            && self.lookup.verifier_of(credential.text()).is_some()
     }
 
     /// Steps 2 to 5: what is known of the caller, against what the route asks for.

@@ -19,7 +19,7 @@ use crate::{
     clock::{Clock, Now, Timestamp},
     denial::DenialCode,
     error::BackendError,
-    flight::Flights,
+    flight::{Failure, Flights},
     intern::Interner,
     key_store::{KeyDigest, KeyRecord, KeyStore},
     license_ledger::{LicenseLedger, Standings},
@@ -53,6 +53,8 @@ pub(crate) struct Lookup {
     pub(crate) cache: Cache,
     /// Nothing: the store is asked about as many unknown credentials as come.
     strangers: Option<Arc<Strangers>>,
+    /// The same of tokens.
+    token_strangers: Option<Arc<Strangers>>,
     /// What the store tells of changes; of a silent one, what the layer's own manager does.
     store_changes: Changes,
     /// Whether the store tells of every change, so that no age matters.
@@ -67,7 +69,6 @@ pub(crate) struct Lookup {
     turns: Semaphore,
     finds: Flights<KeyDigest, Found>,
     /// The same of tokens, apart: an issuer that hangs holds up no key.
-    verification_turns: Semaphore,
     verifications: Flights<KeyDigest, Found>,
     /// By credential and rights, since a ledger may answer by the modules a record carries.
     judgements: Flights<(KeyDigest, usize), Option<Judged>>,
@@ -86,11 +87,14 @@ pub(crate) struct Tokens {
 pub(crate) struct Verifier {
     verifier: Arc<dyn TokenVerifier>,
     changes: Changes,
+    /// How many of its tokens may be under way at once.
+    turns: Semaphore,
 }
 
 impl Verifier {
-    fn new(verifier: Arc<dyn TokenVerifier>) -> Self {
+    fn new(verifier: Arc<dyn TokenVerifier>, at_once: usize) -> Self {
         Self {
+            turns: Semaphore::new(at_once),
             changes: verifier.changes().cloned().unwrap_or_default(),
             verifier,
         }
@@ -124,8 +128,8 @@ struct Judged {
     stamp: Stamp,
 }
 
-/// Who is asked about a credential.
-#[derive(Debug, Clone)]
+/// Who is asked about a credential. It has no form for people: it may hold a token.
+#[derive(Clone)]
 pub(crate) enum Source {
     Store,
     /// The layer's verifier of this index.
@@ -152,14 +156,16 @@ impl Lookup {
             standings: Interner::new(),
             turns: Semaphore::new(limits.lookups_at_once),
             finds: Flights::new(limits.lookup_timeout),
-            verification_turns: Semaphore::new(limits.lookups_at_once),
             verifications: Flights::new(limits.verification_timeout),
             judgements: Flights::new(limits.lookup_timeout),
             store,
             ledger,
-            verifiers: tokens.verifiers.into_iter().map(Verifier::new).collect(),
+            verifiers: (tokens.verifiers.into_iter())
+                .map(|verifier| Verifier::new(verifier, limits.lookups_at_once))
+                .collect(),
             user_modules: tokens.user_modules,
             clock,
+            token_strangers: strangers.as_ref().map(|keys| Arc::new(keys.beside())),
             strangers,
             limits,
         }
@@ -219,6 +225,10 @@ impl Lookup {
                 .store_changes
                 .still_current(pass.slot(), pass.key_stamp())
             && micros(now.monotonic) <= pass.fresh_until().saturating_add(micros(grace))
+    }
+
+    pub(crate) fn has_verifiers(&self) -> bool {
+        !self.verifiers.is_empty()
     }
 
     /// The first verifier that takes a text for one of its tokens.
@@ -295,10 +305,15 @@ impl Lookup {
         known: Option<Pass>,
         address: Option<IpAddr>,
     ) -> Found {
-        let (asked, flights) = match source {
-            Source::Store => (Backend::KeyStore, &self.finds),
-            Source::Verifier(..) => (Backend::Verifier, &self.verifications),
+        let (asked, flights, strangers) = match source {
+            Source::Store => (Backend::KeyStore, &self.finds, &self.strangers),
+            Source::Verifier(..) => (
+                Backend::Verifier,
+                &self.verifications,
+                &self.token_strangers,
+            ),
         };
+        let holds_up = || (strangers.as_ref()).is_some_and(|strangers| strangers.holds_up(address));
         let found = loop {
             let stamp = || self.store_changes.stamp();
             let (lookup, known, source) = (Arc::clone(self), known.clone(), source.clone());
@@ -306,7 +321,7 @@ impl Lookup {
             let found = flights.join(digest, stamp(), stamp, ask).await;
             match found {
                 // It joined a look-up that somebody from another address had begun.
-                Ok(Found::HeldUp(_)) if !self.holds_up(address) => {}
+                Ok(Found::HeldUp(_)) if !holds_up() => {}
                 Ok(found) => break found,
                 Err(failure) => {
                     observe::lookup_failed(asked, failure);
@@ -325,11 +340,6 @@ impl Lookup {
         }
     }
 
-    fn holds_up(&self, address: Option<IpAddr>) -> bool {
-        let strangers = self.strangers.as_ref();
-        strangers.is_some_and(|strangers| strangers.holds_up(address))
-    }
-
     /// Asks, when it is its turn: for whoever is interested in the answer.
     async fn ask(
         self: Arc<Self>,
@@ -339,7 +349,11 @@ impl Lookup {
         address: Option<IpAddr>,
         stamp: Stamp,
     ) -> Found {
-        let attempt = match (&known, &self.strangers) {
+        let strangers = match source {
+            Source::Store => &self.strangers,
+            Source::Verifier(..) => &self.token_strangers,
+        };
+        let attempt = match (&known, strangers) {
             (None, Some(strangers)) => match strangers.admit(address).await {
                 Ok(attempt) => Some(attempt),
                 Err(refusal) => return Found::HeldUp(refusal),
@@ -353,7 +367,7 @@ impl Lookup {
                 self.find_key(digest, known, stamp).await
             }
             Source::Verifier(verifier, token) => {
-                let _turn = self.verification_turns.acquire().await;
+                let _turn = self.verifiers[usize::from(verifier)].turns.acquire().await;
                 self.verify_token(digest, verifier, &token, stamp).await
             }
         };
@@ -407,8 +421,8 @@ impl Lookup {
         let verifier = &self.verifiers[usize::from(index)].verifier;
         match verifier.verify(token, self.clock.now()).await {
             // A user who could be taken for a key would get its modules and seats.
-            Ok(principal) if principal.holder.key_id().is_some() => {
-                let error = "a token's holder looks like a key id";
+            Ok(principal) if !principal.holder.as_str().contains('|') => {
+                let error = "a token's holder is no `issuer|subject`";
                 observe::backend_failed(Backend::Verifier, &BackendError::unavailable(error));
                 Found::Unavailable
             }
@@ -458,11 +472,20 @@ impl Lookup {
             false => keep_for.min(self.limits.cache_ttl),
         };
         let fresh_until = micros(self.clock.now().monotonic.saturating_add(keep_for));
-        let record = match self.store.get(&session.key.id).await {
-            Ok(Some(record)) => record,
-            Ok(None) => return Found::Denied(DenialCode::InvalidKey),
-            Err(error) => {
+        // As gently as about any key.
+        let get = async {
+            let _turn = self.turns.acquire().await;
+            self.store.get(&session.key.id).await
+        };
+        let record = match tokio::time::timeout(self.limits.lookup_timeout, get).await {
+            Ok(Ok(Some(record))) => record,
+            Ok(Ok(None)) => return Found::Denied(DenialCode::InvalidKey),
+            Ok(Err(error)) => {
                 observe::backend_failed(Backend::KeyStore, &error);
+                return Found::Unavailable;
+            }
+            Err(_) => {
+                observe::lookup_failed(Backend::KeyStore, Failure::TimedOut);
                 return Found::Unavailable;
             }
         };
@@ -494,7 +517,10 @@ impl Lookup {
             Ok(Some(Judged { standings, stamp })) => {
                 // To our own key part: that of who began the look-up may be older.
                 let pass = pass.with_standings(standings, stamp);
-                self.cache.keep(pass.clone());
+                // A token that may not be remembered takes no key's place.
+                if pass.state() != State::Token || pass.is_fresh(self.clock.now()) {
+                    self.cache.keep(pass.clone());
+                }
                 Some(pass)
             }
             Ok(None) => None,

@@ -69,6 +69,17 @@ impl Strangers {
         })
     }
 
+    /// A line of its own for attempts of another kind, which fail on the same account: those that hang
+    /// here hold up none there.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            failures: self.failures.clone(),
+            limit: self.limit,
+            clock: Arc::clone(&self.clock),
+            crowds: Mutex::default(),
+        }
+    }
+
     /// Lets an attempt from this address through, when it is its turn.
     pub(crate) async fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Turn {
         match self.line_up(address) {

@@ -13,8 +13,8 @@ use std::{
 use async_trait::async_trait;
 use support::{World, admin, get, module};
 use tower_api_key::{
-    Changes, DenialCode, Holder, LicenseLedger, NewKey, Now, Operation, Principal, Scope,
-    TokenError, TokenVerifier, UserModules,
+    Changes, DenialCode, Holder, KeyFormats, KeyText, LicenseLedger, NewKey, Now, Operation,
+    Principal, Scope, TokenError, TokenVerifier, UserModules,
 };
 
 /// Takes `token:NAME` for NAME's token, who has the module `launcher` by it.
@@ -295,26 +295,80 @@ impl TokenVerifier for Hanging {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_verifier_that_hangs_holds_up_no_key() {
+async fn a_verifier_that_hangs_holds_up_no_key_and_no_other_verifier() {
+    let tokens = Tokens::new("token:", Duration::from_secs(60));
     let world = World::with(|builder| {
         let builder = builder.with_token_verifier(Hanging);
-        builder.with_lookups_at_once(2).without_failure_quota()
+        builder.with_token_verifier(tokens).with_lookups_at_once(2)
     });
     let world = world.await;
     let key = world.key(&["launcher"]).await;
     let start = tokio::time::Instant::now();
-    let tokens = ["hang:1", "hang:2", "hang:3", "hang:4"];
-    let hanging = tokens.map(|token| bearer(&world, "/me", token));
-    let [one, two, three, four] = hanging;
-    let use_key = async {
-        let answer = bearer(&world, "/engines", key.text.expose()).await;
-        answer.granted();
+    // More than may be under way at once, and fewer than may fail.
+    let names: Vec<_> = (0..50).map(|number| format!("hang:{number}")).collect();
+    let hanging = names.iter().map(|name| bearer(&world, "/me", name));
+    let hanging = futures_util::future::join_all(hanging);
+    let others = async {
+        bearer(&world, "/engines", key.text.expose())
+            .await
+            .granted();
+        bearer(&world, "/me", "token:alice").await.granted();
         tokio::time::Instant::now() - start
     };
-    let (one, two, three, four, waited) = tokio::join!(one, two, three, four, use_key);
+    let (answers, waited) = tokio::join!(hanging, others);
     assert_eq!(waited, Duration::ZERO);
-    for answer in [one, two, three, four] {
-        assert_eq!(answer.status, 503);
-    }
+    assert!(answers.iter().all(|answer| answer.status == 503));
     assert_eq!(tokio::time::Instant::now() - start, Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_looked_up_while_tokens_fill_the_line_of_their_address() {
+    let world = World::with(|builder| builder.with_token_verifier(Hanging)).await;
+    let key = world.key(&[]).await;
+    let start = tokio::time::Instant::now();
+    let names: Vec<_> = (0..70).map(|number| format!("hang:{number}")).collect();
+    let hanging = futures_util::future::join_all(names.iter().map(|n| bearer(&world, "/me", n)));
+    let used = async {
+        bearer(&world, "/me", key.text.expose()).await.granted();
+        tokio::time::Instant::now() - start
+    };
+    let (_, waited) = tokio::join!(hanging, used);
+    assert_eq!(waited, Duration::ZERO);
+}
+
+/// Takes any text.
+struct Anything;
+
+#[async_trait]
+impl TokenVerifier for Anything {
+    fn recognizes(&self, _: &[u8]) -> bool {
+        true
+    }
+
+    async fn verify(&self, _: &[u8], _: Now) -> Result<Principal, TokenError> {
+        Err(TokenError::Invalid)
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_a_foreign_form_is_no_bearer_beside_a_verifier_of_any_text() {
+    let world = World::with(|builder| {
+        let formats = KeyFormats::default().with_opaque(true);
+        builder.with_formats(formats).with_token_verifier(Anything)
+    });
+    let world = world.await;
+    let text = KeyText::new("an-imported-text-of-another-system-0001");
+    let actor = admin();
+    let imported = world.manager.import(NewKey::named("old"), &text, &actor);
+    imported.await.expect("imported");
+    for _ in 0..2 {
+        // Remembered or not.
+        let answer = bearer(&world, "/me", text.expose()).await;
+        assert_eq!(answer.code(), "invalid_key");
+        world.get("/me", text.expose()).await.granted();
+    }
+    let own = world.key(&[]).await;
+    for _ in 0..2 {
+        bearer(&world, "/me", own.text.expose()).await.granted();
+    }
 }

@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use crate::{
     clock::Timestamp,
     jwt::{
-        issuer::Trusted,
+        issuer::{Trusted, Types},
         json::{Json, Object},
         sessions,
     },
@@ -28,6 +28,9 @@ pub(crate) fn principal(
     now: Timestamp,
 ) -> Result<Principal, TokenError> {
     if !is_for(claims.get("aud"), &issuer.audiences) {
+        return Err(TokenError::Invalid);
+    }
+    if issuer.types == Types::Untyped && are_of_another_kind(claims) {
         return Err(TokenError::Invalid);
     }
     let expires_at = instant(claims, "exp")?.ok_or(TokenError::Invalid)?;
@@ -94,6 +97,18 @@ pub(crate) fn instant(claims: &Object<'_>, name: &str) -> Result<Option<Timestam
     }
 }
 
+/// Whether a token says of itself that it is none for an API, where no standard has a word for it: as
+/// those of Keycloak (`typ`), Ory Hydra and Cognito (`token_use`) do, and every logout token
+/// (OpenID Connect Back-Channel Logout §2.4).
+pub(crate) fn are_of_another_kind(claims: &Object<'_>) -> bool {
+    let says = |name| {
+        let kind = claims.text(name).unwrap_or_default();
+        let mut others = OTHER_KINDS.iter();
+        others.any(|other| kind.eq_ignore_ascii_case(other))
+    };
+    says("token_use") || says("typ") || claims.has("events")
+}
+
 /// The key that a token is bound to ([RFC 7800](https://www.rfc-editor.org/rfc/rfc7800)). A token
 /// that is bound in a way that nobody here checks, to a certificate for instance, is refused: taken
 /// for unbound it would be worth more than its issuer meant.
@@ -114,5 +129,13 @@ pub(crate) fn confirmation(claims: &Object<'_>) -> Result<Option<KeyThumbprint>,
 
 /// OpenID Connect Core §2: at most 255 ASCII characters.
 pub(crate) const LONGEST_SUBJECT: usize = 255;
+const OTHER_KINDS: [&str; 6] = [
+    "refresh",
+    "refresh_token",
+    "offline",
+    "id",
+    "id_token",
+    "logout",
+];
 /// A token from a later moment than this was not issued by a sane clock.
 const MOST_CLOCK_SKEW: Duration = Duration::from_secs(300);

@@ -89,8 +89,8 @@ impl Types {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum IssuerFlaw {
-    /// An issuer is 1 to 256 visible ASCII characters without `|`.
-    #[error("an issuer is 1 to 256 visible ASCII characters without `|`")]
+    /// An issuer is 1 to 256 visible ASCII characters without `|` and `#`.
+    #[error("an issuer is 1 to 256 visible ASCII characters without `|` and `#`")]
     Name,
     /// No audience, or an empty one: without one a token for somebody else would be taken.
     #[error("it needs an audience")]
@@ -278,7 +278,7 @@ impl Issuer {
 
     /// Whether its settings go together.
     pub(crate) fn check(self) -> Result<Trusted, IssuerFlaw> {
-        if !name::visible_ascii(&self.url, LONGEST_ISSUER) || self.url.contains('|') {
+        if !name::visible_ascii(&self.url, LONGEST_ISSUER) || self.url.contains(['|', '#']) {
             return Err(IssuerFlaw::Name);
         }
         if self.audiences.is_empty() || self.audiences.iter().any(|audience| audience.is_empty()) {

@@ -8,6 +8,7 @@ use base64::{
 };
 use jsonwebtoken::{DecodingKey, crypto::aws_lc::DEFAULT_PROVIDER};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -270,11 +271,16 @@ impl VerificationKey {
             && (self.only.is_none() || other.only.is_none() || self.only == other.only)
     }
 
-    /// Whether the other is the same public key under the same id, for the same algorithms.
+    /// Whether the other is the same key under the same id, for the same algorithms.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        (self.kid(), self.kind, self.only) == (other.kid(), other.kind, other.only)
-            && self.thumbprint().is_some()
-            && self.thumbprint() == other.thumbprint()
+        let same_material = match (self.kind, other.kind) {
+            (Kind::Secret, Kind::Secret) => {
+                let [own, its] = [&self.key, &other.key].map(DecodingKey::try_get_as_bytes);
+                matches!((own, its), (Ok(own), Ok(its)) if bool::from(own.ct_eq(its)))
+            }
+            _ => self.thumbprint().is_some() && self.thumbprint() == other.thumbprint(),
+        };
+        (self.kid(), self.kind, self.only) == (other.kid(), other.kind, other.only) && same_material
     }
 
     fn of_kind(kind: Kind, key: DecodingKey) -> Self {

@@ -272,17 +272,21 @@ impl SessionTokens {
     }
 
     /// Signs with this key from now on. Sessions signed with the one before stay valid until they
-    /// end, and then that key is forgotten.
+    /// end: that key is forgotten after twice a session's lifetime.
     ///
     /// Where several processes share their sessions, let each [accept](Self::accept) the new key
-    /// before one of them signs with it.
+    /// before one of them signs with it, and let all of them sign with it within one lifetime.
     ///
     /// # Errors
     ///
     /// [`KeyError::Duplicate`] where the current key has the same id, [`KeyError::Unsupported`]
     /// where the algorithm is another one, [`KeyError::TooMany`].
     pub fn rotate(&self, key: SigningKey, now: Now) -> Result<(), KeyError> {
-        let retired_at = now.wall.saturating_add(self.0.lifetime);
+        // Another process may sign with the one before for as long again, until it rotates too.
+        let retired_at = now
+            .wall
+            .saturating_add(self.0.lifetime)
+            .saturating_add(self.0.lifetime);
         self.0.change(|keyring| keyring.rotated(key, retired_at))
     }
 
@@ -297,7 +301,8 @@ impl SessionTokens {
     }
 
     /// Ends all sessions that were signed with the key of this id, at once, and answers whether
-    /// there was one.
+    /// there was one. Where the key is in wrong hands [rotate](Self::rotate) and withdraw in one go:
+    /// who has a user's session may begin another one with it, signed with the key that is current.
     ///
     /// # Errors
     ///

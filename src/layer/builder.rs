@@ -440,7 +440,9 @@ impl ApiKeyLayerBuilder {
     }
 
     /// Accepts bearer tokens that are no keys; called again, those of one more verifier. Of several the
-    /// first that recognizes a text decides about it. By default none are accepted.
+    /// first that recognizes a text decides about it, so one `JwtVerifier` takes the JWTs of all issuers.
+    /// Beside a verifier that takes any text (`Introspection`) imported keys of foreign forms come in
+    /// the header of their own, and not as bearers. By default no tokens are accepted.
     ///
     /// ```
     /// # use tower_api_key::{ApiKeyLayerBuilder, TokenVerifier};

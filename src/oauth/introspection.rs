@@ -117,7 +117,6 @@ enum Authentication {
 }
 
 /// The settings of an [`Introspection`].
-#[derive(Debug)]
 #[must_use = "settings do nothing until `build` is called"]
 pub struct IntrospectionBuilder {
     issuer: String,
@@ -129,6 +128,17 @@ pub struct IntrospectionBuilder {
     cache: Duration,
     takes_jwts: bool,
     needs_token_type: bool,
+}
+
+/// Without the endpoint, which may have a secret in it until it is checked.
+impl fmt::Debug for IntrospectionBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntrospectionBuilder")
+            .field("credentials", &self.credentials)
+            .field("audiences", &self.audiences)
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Introspection {

@@ -75,8 +75,8 @@ pub struct ResourceMetadata {
 pub enum BearerMethod {
     /// In the header `Authorization` (§2.1).
     Header,
-    /// In the query parameter `access_token` (§2.3): a layer reads it where that is its
-    /// [query parameter](crate::ApiKeyLayerBuilder::with_query_parameter).
+    /// In the query parameter `access_token` (§2.3). A layer takes keys from a query string and no
+    /// tokens: name this only where something in front of it moves them into the header.
     Query,
 }
 

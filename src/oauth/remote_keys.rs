@@ -193,8 +193,13 @@ impl Shared {
             }
         };
         let text = self.client.fetch_json(url).await?;
-        KeySet::from_jwks(&text)
-            .map_err(|error| FetchError::new(url, FetchErrorKind::Malformed).with_source(error))
+        let malformed = || FetchError::new(url, FetchErrorKind::Malformed);
+        let keys = KeySet::from_jwks(&text).map_err(|error| malformed().with_source(error))?;
+        // Nobody withdraws all keys at once: those that are known stay in use for a while.
+        match keys.is_empty() {
+            true => Err(malformed().with_source("no key in it can be used")),
+            false => Ok(keys),
+        }
     }
 
     /// Puts a new set in place of the old one.

@@ -76,7 +76,7 @@ impl Api {
             .with_clock(Arc::clone(&clock))
             .with_dpop(Dpop::builder(&url).build().expect("a base URL"))
             // However slow the machine is: what is late is no outage here.
-            .with_lookup_timeout(Duration::from_secs(30));
+            .with_verification_timeout(Duration::from_secs(30));
         for verifier in verifiers {
             layer = layer.with_token_verifier(verifier);
         }

@@ -83,6 +83,11 @@ impl Keyring {
         if signing.algorithm() != self.algorithm() {
             return Err(KeyError::Unsupported);
         }
+        let same = |key: &VerificationKey| key.is_same(&signing.verification_key());
+        let known = self.keys.keys().iter().find(|key| key.kid() == Some(kid));
+        if known.is_some_and(|known| !same(known)) {
+            return Err(KeyError::Duplicate);
+        }
         // One that is accepted already becomes the one that is signed with, and is not retired.
         let others = self.keys.keys().iter().filter(|key| key.kid() != Some(kid));
         let keys = others.cloned().chain([signing.verification_key()]);

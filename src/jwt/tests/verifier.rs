@@ -300,6 +300,45 @@ fn keys_are_fetched_where_none_fits_and_only_then() {
 }
 
 #[test]
+fn a_new_key_without_an_id_is_known_with_its_first_token() {
+    // RFC 8037 appendix A.2.
+    let before = VerificationKey::from_jwk(
+        r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+    );
+    let now = VerificationKey::ed25519_pem(pem!("ed25519.pub")).unwrap();
+    let [before, now] = [before.unwrap(), now].map(|key| Arc::new(KeySet::new([key]).unwrap()));
+    let source = Arc::new(Fetched::default());
+    *source.known.lock() = Some(before);
+    *source.next.lock() = vec![Ok(now)];
+    let issuer = Issuer::new(ISSUER).with_audience(AUDIENCE);
+    let verifier = trusting(issuer.with_keys(Arc::clone(&source)));
+    taken(&verifier, &saying(CLAIMS));
+    taken(&verifier, &saying(CLAIMS));
+    assert_eq!(source.fetches.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn what_says_that_it_is_no_access_token_is_refused_also_where_types_are_not_asked_for() {
+    let verifier = trusting(issuer().without_type());
+    let inside = CLAIMS.strip_suffix('}').unwrap();
+    taken(&verifier, &saying(CLAIMS));
+    for (name, value) in [("typ", "Bearer"), ("token_use", "access")] {
+        taken(
+            &verifier,
+            &saying(&format!(r#"{inside},"{name}":"{value}"}}"#)),
+        );
+    }
+    for claim in [
+        r#""typ":"ID""#,
+        r#""typ":"Refresh""#,
+        r#""token_use":"id""#,
+        r#""events":{"http://schemas.openid.net/event/backchannel-logout":{}}"#,
+    ] {
+        invalid(&verifier, saying(&format!("{inside},{claim}}}")), claim);
+    }
+}
+
+#[test]
 fn a_verifier_hears_of_keys_withdrawn_by_any_of_its_sources() {
     let sources = [Arc::new(Fetched::default()), Arc::new(Fetched::default())];
     let mut builder = JwtVerifier::builder();

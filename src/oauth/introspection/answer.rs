@@ -103,12 +103,7 @@ impl Expected {
 
     /// Whether this is an access token, which RFC 7662 has no word for.
     fn check_kind(&self, answer: &Object<'_>, is_bound: bool) -> Result<(), Refusal> {
-        let is_one_of = |name: &str, kinds: &[&str]| {
-            let kind = answer.text(name).unwrap_or_default();
-            kinds.iter().any(|known| kind.eq_ignore_ascii_case(known))
-        };
-        // What Ory Hydra and Keycloak say.
-        if is_one_of("token_use", OTHER_KINDS) || is_one_of("typ", OTHER_KINDS) {
+        if claims::are_of_another_kind(answer) {
             return Err(Refusal::Invalid);
         }
         match text(answer, "token_type", "its `token_type` is no text")? {
@@ -150,7 +145,6 @@ fn instant(
 const LONGEST: usize = 64 * 1_024;
 /// How far the server's clock may be ahead of ours: it has just found the token valid.
 const LEEWAY: Duration = Duration::from_secs(30);
-const OTHER_KINDS: &[&str] = &["refresh", "refresh_token", "offline", "id", "id_token"];
 
 #[cfg(test)]
 mod tests;

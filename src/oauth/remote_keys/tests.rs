@@ -372,7 +372,6 @@ async fn withdrawn_or_exchanged_key_makes_verified_tokens_forgotten() {
     for (now_published, forgotten) in [
         (&[("b", 2)][..], true),
         (&[("a", 1)][..], true),
-        (&[][..], true),
         (&[("a", 1), ("b", 3)][..], true),
         (&[("a", 1), ("B", 2)][..], true),
         (&[("b", 2), ("a", 1)][..], false),
@@ -393,6 +392,22 @@ async fn withdrawn_or_exchanged_key_makes_verified_tokens_forgotten() {
             assert_eq!(changes.stamp() != before, forgotten, "{now_published:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_set_without_a_key_is_an_outage() {
+    let issuer = Issuer::with(&[("a", 1)]).await;
+    let (keys, clock) = issuer.keys();
+    keys.prefetch().await.expect("keys");
+    issuer.publishes(&[]);
+    clock.advance(300 * SECOND);
+    let known = keys.refresh(clock.now()).await;
+    assert!(
+        matches!(known, Err(TokenError::Unavailable(_))),
+        "{known:?}"
+    );
+    let known = keys.known(clock.now()).expect("the old ones are in use");
+    assert_eq!(known.keys().len(), 1);
 }
 
 #[tokio::test]
