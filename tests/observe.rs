@@ -539,7 +539,9 @@ async fn the_tables_in_the_docs_say_what_is_told_and_counted() {
 
     let events = watch.events();
     let messages: BTreeSet<_> = events.iter().map(|event| event.message.as_str()).collect();
-    let documented = rows(3);
+    let mut documented = rows(3);
+    // What only an authorization server's answer leads to is seen in `tests/introspection.rs`.
+    documented.retain(|row| !row[0].starts_with("tokens of no type refused"));
     assert!(documented.len() >= 5, "{documented:?}");
     let names = documented
         .iter()
