@@ -24,7 +24,7 @@ use crate::{
     lookup::{Found, Lookup, Recalled, Source},
     module_map::{ModuleMap, Requirement},
     observe::{self, Backend},
-    pass::Pass,
+    pass::{Pass, State},
     path::{self, PathForms},
     rate_headers::{RateFields, RateHeaders},
     rate_limiter::{Allowance, Check, RateLimiter, Subject, Usage},
@@ -227,6 +227,17 @@ impl Gate {
         let needs = requirement.as_ref();
         let now = || self.lookup.clock.now();
         let refuse = |denial, caller| self.refuse(denial, needs, caller, now().wall);
+        let of_token = matches!(
+            &missing,
+            Missing::Key {
+                source: Source::Verifier(..),
+                ..
+            }
+        );
+        let told = |denial| match of_token {
+            true => in_words_for_tokens(denial),
+            false => denial,
+        };
         let mut caller = match missing {
             Missing::Standings(caller) => caller,
             Missing::Key {
@@ -239,13 +250,15 @@ impl Gate {
                     Ok(pass) => pass,
                     Err(denial) => return refuse(denial, None),
                 },
-                Found::Denied(code) => return refuse(code.into(), None),
+                Found::Denied(code) => return refuse(told(code.into()), None),
                 Found::HeldUp(refusal) => {
                     let fields = self.rate_headers.fields_of_refusal(&refusal, now().wall);
                     let denial = Denial::held_up(refusal.quota, refusal.retry_after);
                     return refuse(denial.with_rate_fields(fields), None);
                 }
-                Found::Unavailable => return refuse(outage(DenialCode::StoreUnavailable), None),
+                Found::Unavailable => {
+                    return refuse(told(outage(DenialCode::StoreUnavailable)), None);
+                }
             },
             Missing::Count(caller, answer) => {
                 return self.settle_later(answer, caller, needs).await;
@@ -355,7 +368,10 @@ impl Gate {
         now: Timestamp,
     ) -> Judgement {
         if let Some(code) = key_trouble(pass, self.environments.as_deref(), now) {
-            return Judgement::Refused(code.into());
+            return Judgement::Refused(match pass.state() {
+                State::Token => in_words_for_tokens(code.into()),
+                _ => code.into(),
+            });
         }
         self.uses.note(pass, now);
         let allowed = &pass.rights().allowed_addresses;
@@ -528,6 +544,19 @@ fn ask(requirement: Needs<'_>, address: Option<IpAddr>, missing: Missing) -> Ste
         address,
         missing,
     })
+}
+
+/// What a code says of keys, said of tokens: no administrator renews those.
+fn in_words_for_tokens(denial: Denial) -> Denial {
+    match denial.code() {
+        DenialCode::ExpiredKey => denial
+            .with_detail("The token has expired.")
+            .with_remediation("Get a new token where this one came from, or refresh it."),
+        DenialCode::StoreUnavailable => denial
+            .with_detail("Tokens cannot be verified at the moment.")
+            .with_remediation("Wait as long as Retry-After says, and send the request again."),
+        _ => denial,
+    }
 }
 
 /// An outage passes; how soon nobody knows.
