@@ -42,7 +42,7 @@ pub(crate) use possession::{CheckPossession, Evidence};
 pub(crate) struct Gate {
     pub(crate) id: GateId,
     pub(crate) lookup: Arc<Lookup>,
-    pub(crate) uses: Uses,
+    pub(crate) uses: Arc<Uses>,
     pub(crate) map: Box<dyn ModuleMap>,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
     pub(crate) rate_headers: RateHeaders,

@@ -91,13 +91,17 @@ impl ApiKeyLayer {
 impl Shared {
     pub(crate) fn manager(&self) -> KeyManager {
         let lookup = Arc::clone(&self.gate.lookup);
+        // By one of its texts, or by a session.
+        let uses = Arc::clone(&self.gate.uses);
         KeyManager::from_parts(Parts {
             store: lookup.store_for_changes(),
             ledger: Arc::clone(&lookup.ledger),
             clock: Arc::clone(&lookup.clock),
             formats: self.gate.formats.clone(),
             hasher: self.gate.hasher.clone(),
-            last_used: Some(Arc::new(move |record| lookup.last_used(record))),
+            last_used: Some(Arc::new(move |record| {
+                lookup.last_used(record).max(uses.last_used(&record.id))
+            })),
         })
     }
 }

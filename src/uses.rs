@@ -1,12 +1,14 @@
 //! When keys were last used: noted on the request, written behind it.
 
 use std::{
+    borrow::Borrow,
     collections::HashSet,
     hash::{Hash, Hasher},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
+    changes::Changes,
     clock::Timestamp,
     error::BackendError,
     key_store::{KeyId, KeyStore},
@@ -41,6 +43,14 @@ impl Uses {
         if pass.used(now) && pass.state() != State::Token {
             self.queue(pass.clone());
         }
+    }
+
+    /// When a key was last used, as far as that waits to be written.
+    pub(crate) fn last_used(&self, key: &KeyId) -> Option<Timestamp> {
+        let shard = self.shard(Changes::slot(key.as_str()).index());
+        shard
+            .get(key.as_str())
+            .and_then(|OfKey(pass)| pass.last_used())
     }
 
     fn queue(&self, pass: Pass) {
@@ -139,6 +149,12 @@ impl PartialEq for OfKey {
 }
 
 impl Eq for OfKey {}
+
+impl Borrow<str> for OfKey {
+    fn borrow(&self) -> &str {
+        self.0.principal()
+    }
+}
 
 impl Hash for OfKey {
     fn hash<H: Hasher>(&self, state: &mut H) {

@@ -217,6 +217,8 @@ async fn a_session_counts_as_a_use_of_its_key() {
     let world = world().await;
     let key = world.key(&[]).await;
     bearer(&world, "/me", &token(&key)).await.granted();
+    let seen = world.manager.read(&key.key.record.id).await.expect("read");
+    assert_eq!(seen.record.last_used_at, Some(world.clock.now().wall));
     world.layer.flush().await.expect("written");
     let store: &MemoryKeyStore = &world.store;
     let record = store

@@ -183,7 +183,8 @@ impl Issuer {
         self
     }
 
-    /// How far its clock may be off, at most five minutes. By default 30 seconds.
+    /// How far its clock may be off, at most five minutes. By default 30 seconds. So much later than
+    /// its `exp` a token ends, and so a grant says.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -776,7 +776,7 @@ impl ApiKeyLayerBuilder {
                     strangers,
                     self.limits,
                 )),
-                uses: Uses::new(),
+                uses: Arc::new(Uses::new()),
                 map: self.map,
                 limiter: self.limiter,
                 rate_headers: self.rate_headers,
