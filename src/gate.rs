@@ -24,7 +24,7 @@ use crate::{
     lookup::{Found, Lookup, Recalled, Source},
     module_map::{ModuleMap, Requirement},
     observe::{self, Backend},
-    pass::{Pass, State},
+    pass::Pass,
     path::{self, PathForms},
     rate_headers::{RateFields, RateHeaders},
     rate_limiter::{Allowance, Check, RateLimiter, Subject, Usage},
@@ -35,7 +35,7 @@ mod at_route;
 mod judge;
 mod possession;
 
-use judge::{Judgement, check, key_trouble};
+use judge::{Judgement, check, key_trouble, worded};
 pub(crate) use possession::{CheckPossession, Evidence};
 
 /// Everything that decides about a request: one for all clones of a layer and its services.
@@ -227,17 +227,6 @@ impl Gate {
         let needs = requirement.as_ref();
         let now = || self.lookup.clock.now();
         let refuse = |denial, caller| self.refuse(denial, needs, caller, now().wall);
-        let of_token = matches!(
-            &missing,
-            Missing::Key {
-                source: Source::Verifier(..),
-                ..
-            }
-        );
-        let told = |denial| match of_token {
-            true => in_words_for_tokens(denial),
-            false => denial,
-        };
         let mut caller = match missing {
             Missing::Standings(caller) => caller,
             Missing::Key {
@@ -245,21 +234,27 @@ impl Gate {
                 source,
                 known,
                 evidence,
-            } => match self.lookup.find(digest, source, known, address).await {
-                Found::Pass(pass) => match self.confirmed(pass, evidence.as_deref(), now()) {
+            } => {
+                let is_token = source.is_verifier();
+                let found = self.lookup.find(digest, source, known, address).await;
+                let confirmed = match found {
+                    Found::Pass(pass) => self.confirmed(pass, evidence.as_deref(), now()),
+                    Found::Denied(code) => Err(worded(is_token, code.into())),
+                    Found::HeldUp(refusal) => {
+                        let fields = self.rate_headers.fields_of_refusal(&refusal, now().wall);
+                        let denial = Denial::held_up(refusal.quota, refusal.retry_after);
+                        Err(denial.with_rate_fields(fields))
+                    }
+                    Found::Unavailable => {
+                        let denial = outage(DenialCode::StoreUnavailable);
+                        Err(worded(is_token, denial))
+                    }
+                };
+                match confirmed {
                     Ok(pass) => pass,
                     Err(denial) => return refuse(denial, None),
-                },
-                Found::Denied(code) => return refuse(told(code.into()), None),
-                Found::HeldUp(refusal) => {
-                    let fields = self.rate_headers.fields_of_refusal(&refusal, now().wall);
-                    let denial = Denial::held_up(refusal.quota, refusal.retry_after);
-                    return refuse(denial.with_rate_fields(fields), None);
                 }
-                Found::Unavailable => {
-                    return refuse(told(outage(DenialCode::StoreUnavailable)), None);
-                }
-            },
+            }
             Missing::Count(caller, answer) => {
                 return self.settle_later(answer, caller, needs).await;
             }
@@ -299,34 +294,22 @@ impl Gate {
     ) -> Result<Identity, Denial> {
         let text = credential.text();
         let evidence = Evidence::of(credential, request);
+        let verifier = self.verifier_of(credential);
+        // No key is bound to another one.
+        let may_be_key = verifier.is_none() && evidence.is_none() && text.len() <= LONGEST_KEY;
+        let digest = may_be_key.then(|| self.hasher.digest(text));
         // A key that is remembered was well-formed when it was read: its form is looked at only
         // where it is not.
-        let may_be_key = text.len() <= LONGEST_KEY && evidence.is_none();
-        let digest = may_be_key.then(|| self.hasher.digest(text));
         if let Some(digest) = digest
             && let Some(pass) = self.lookup.current(&digest, now)
-            && !self.is_tokens(credential)
         {
             return Ok(Identity::Known(self.confirmed(pass, None, now)?));
         }
-        let verdict = self.formats.verdict(text);
-        let may_be_token = verdict != Verdict::WellFormed
-            && matches!(credential.carrier, Carrier::Bearer | Carrier::Dpop)
-            // A broken key is a broken key: nobody else is asked about it.
-            && !self.formats.claims(text)
-            && text.len() <= LONGEST_TOKEN;
-        let verifier = may_be_token
-            .then(|| self.lookup.verifier_of(text))
-            .flatten();
-        // No key is bound to another one.
-        if verifier.is_none() && (verdict == Verdict::Malformed || evidence.is_some()) {
-            return Err(DenialCode::InvalidKey.into());
-        }
-        let digest = digest.unwrap_or_else(|| self.hasher.digest(text));
-        // A key and a token of the same text are two credentials.
-        let digest = match verifier {
-            Some(index) => self.lookup.token_digest(index, digest),
-            None => digest,
+        let digest = match (verifier, digest) {
+            // A key and a token of the same text are two credentials.
+            (Some(index), _) => self.lookup.token_digest(index, self.hasher.digest(text)),
+            (None, Some(digest)) if self.formats.verdict(text) != Verdict::Malformed => digest,
+            (None, _) => return Err(DenialCode::InvalidKey.into()),
         };
         Ok(match self.lookup.recall(&digest, now) {
             Recalled::Current(pass) => {
@@ -348,14 +331,15 @@ impl Gate {
         })
     }
 
-    /// Whether a bearer is a verifier's before it is a key of a foreign form: so it is where it is not
-    /// remembered.
-    fn is_tokens(&self, credential: &Credential) -> bool {
-        credential.carrier == Carrier::Bearer
-            && self.lookup.has_verifiers()
-            && !self.formats.claims(credential.text())
-            && self.formats.verdict(credential.text()) != Verdict::WellFormed
-            && self.lookup.verifier_of(credential.text()).is_some()
+    /// Whose token a credential is, if it is one: by its form alone, whatever is remembered.
+    fn verifier_of(&self, credential: &Credential) -> Option<u8> {
+        let text = credential.text();
+        let may_be_token = self.lookup.has_verifiers()
+            && matches!(credential.carrier, Carrier::Bearer | Carrier::Dpop)
+            && text.len() <= LONGEST_TOKEN
+            // A key is a key, and a broken one too: nobody else is asked about it.
+            && !self.formats.claims(text);
+        may_be_token.then(|| self.lookup.verifier_of(text))?
     }
 
     /// Steps 2 to 5: what is known of the caller, against what the route asks for.
@@ -367,11 +351,8 @@ impl Gate {
         address: impl FnOnce() -> Option<IpAddr>,
         now: Timestamp,
     ) -> Judgement {
-        if let Some(code) = key_trouble(pass, self.environments.as_deref(), now) {
-            return Judgement::Refused(match pass.state() {
-                State::Token => in_words_for_tokens(code.into()),
-                _ => code.into(),
-            });
+        if let Some(denial) = key_trouble(pass, self.environments.as_deref(), now) {
+            return Judgement::Refused(denial);
         }
         self.uses.note(pass, now);
         let allowed = &pass.rights().allowed_addresses;
@@ -544,19 +525,6 @@ fn ask(requirement: Needs<'_>, address: Option<IpAddr>, missing: Missing) -> Ste
         address,
         missing,
     })
-}
-
-/// What a code says of keys, said of tokens: no administrator renews those.
-fn in_words_for_tokens(denial: Denial) -> Denial {
-    match denial.code() {
-        DenialCode::ExpiredKey => denial
-            .with_detail("The token has expired.")
-            .with_remediation("Get a new token where this one came from, or refresh it."),
-        DenialCode::StoreUnavailable => denial
-            .with_detail("Tokens cannot be verified at the moment.")
-            .with_remediation("Wait as long as Retry-After says, and send the request again."),
-        _ => denial,
-    }
 }
 
 /// An outage passes; how soon nobody knows.

@@ -136,6 +136,12 @@ pub(crate) enum Source {
     Verifier(u8, Zeroizing<Vec<u8>>),
 }
 
+impl Source {
+    pub(crate) fn is_verifier(&self) -> bool {
+        matches!(self, Self::Verifier(..))
+    }
+}
+
 impl Lookup {
     pub(crate) fn new(
         store: Arc<dyn KeyStore>,

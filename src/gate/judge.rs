@@ -23,23 +23,37 @@ pub(crate) fn key_trouble(
     pass: &Pass,
     environments: Option<&[Environment]>,
     now: Timestamp,
-) -> Option<DenialCode> {
+) -> Option<Denial> {
     let past = pass.is_past(now);
     if past && pass.origin() == Origin::OldText {
-        return Some(DenialCode::InvalidKey);
+        return Some(DenialCode::InvalidKey.into());
     }
     let own = pass.rights().environment.as_ref();
     if let (Some(own), Some(admitted)) = (own, environments)
         && !admitted.contains(own)
     {
-        return Some(DenialCode::WrongEnvironment);
+        return Some(DenialCode::WrongEnvironment.into());
     }
-    match pass.state() {
+    let code = match pass.state() {
         // Revoked before disabled: nobody can enable it again.
-        State::Revoked => Some(DenialCode::RevokedKey),
-        State::Disabled => Some(DenialCode::DisabledKey),
-        State::Enabled | State::Token if past => Some(DenialCode::ExpiredKey),
-        State::Enabled | State::Token => None,
+        State::Revoked => DenialCode::RevokedKey,
+        State::Disabled => DenialCode::DisabledKey,
+        State::Enabled | State::Token if past => DenialCode::ExpiredKey,
+        State::Enabled | State::Token => return None,
+    };
+    Some(worded(pass.state() == State::Token, code.into()))
+}
+
+/// What a code says of keys, said of tokens where it is about one: no administrator renews those.
+pub(crate) fn worded(is_token: bool, denial: Denial) -> Denial {
+    match denial.code() {
+        DenialCode::ExpiredKey if is_token => denial
+            .with_detail("The token has expired.")
+            .with_remediation("Get a new token where this one came from, or refresh it."),
+        DenialCode::StoreUnavailable if is_token => denial
+            .with_detail("Tokens cannot be verified at the moment.")
+            .with_remediation("Wait as long as Retry-After says, and send the request again."),
+        _ => denial,
     }
 }
 

@@ -79,8 +79,8 @@ impl Gate {
             return Ok(pass);
         }
         // A token that is over needs no proof.
-        if let Some(code) = key_trouble(&pass, None, now.wall) {
-            return Err(code.into());
+        if let Some(denial) = key_trouble(&pass, None, now.wall) {
+            return Err(denial);
         }
         let remediation = match (pass.confirmation(), evidence, &self.possession) {
             (Some(key), Some(evidence), Some(possession)) => {
