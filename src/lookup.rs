@@ -51,10 +51,6 @@ pub(crate) struct Lookup {
     user_modules: UserModules,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cache: Cache,
-    /// Nothing: the store is asked about as many unknown credentials as come.
-    strangers: Option<Arc<Strangers>>,
-    /// The same of tokens.
-    token_strangers: Option<Arc<Strangers>>,
     /// What the store tells of changes; of a silent one, what the layer's own manager does.
     store_changes: Changes,
     /// Whether the store tells of every change, so that no age matters.
@@ -67,9 +63,9 @@ pub(crate) struct Lookup {
     standings: Interner<Standings>,
     /// How many look-ups may be under way at once.
     turns: Semaphore,
-    finds: Flights<KeyDigest, Found>,
-    /// The same of tokens, apart: an issuer that hangs holds up no key.
-    verifications: Flights<KeyDigest, Found>,
+    keys: Line,
+    /// Apart: an issuer that hangs holds up no key.
+    tokens: Line,
     /// By credential and rights, since a ledger may answer by the modules a record carries.
     judgements: Flights<(KeyDigest, usize), Option<Judged>>,
     limits: Limits,
@@ -98,6 +94,21 @@ impl Verifier {
             changes: verifier.changes().cloned().unwrap_or_default(),
             verifier,
         }
+    }
+}
+
+/// Look-ups under way of one kind of credential.
+struct Line {
+    backend: Backend,
+    flights: Flights<KeyDigest, Found>,
+    /// Nothing: as many unknown credentials are asked about as come.
+    strangers: Option<Arc<Strangers>>,
+}
+
+impl Line {
+    fn holds_up(&self, address: Option<IpAddr>) -> bool {
+        let strangers = self.strangers.as_ref();
+        strangers.is_some_and(|strangers| strangers.holds_up(address))
     }
 }
 
@@ -161,8 +172,16 @@ impl Lookup {
             rights: Interner::new(),
             standings: Interner::new(),
             turns: Semaphore::new(limits.lookups_at_once),
-            finds: Flights::new(limits.lookup_timeout),
-            verifications: Flights::new(limits.verification_timeout),
+            tokens: Line {
+                backend: Backend::Verifier,
+                flights: Flights::new(limits.verification_timeout),
+                strangers: strangers.as_ref().map(|keys| Arc::new(keys.beside())),
+            },
+            keys: Line {
+                backend: Backend::KeyStore,
+                flights: Flights::new(limits.lookup_timeout),
+                strangers,
+            },
             judgements: Flights::new(limits.lookup_timeout),
             store,
             ledger,
@@ -171,8 +190,6 @@ impl Lookup {
                 .collect(),
             user_modules: tokens.user_modules,
             clock,
-            token_strangers: strangers.as_ref().map(|keys| Arc::new(keys.beside())),
-            strangers,
             limits,
         }
     }
@@ -311,26 +328,18 @@ impl Lookup {
         known: Option<Pass>,
         address: Option<IpAddr>,
     ) -> Found {
-        let (asked, flights, strangers) = match source {
-            Source::Store => (Backend::KeyStore, &self.finds, &self.strangers),
-            Source::Verifier(..) => (
-                Backend::Verifier,
-                &self.verifications,
-                &self.token_strangers,
-            ),
-        };
-        let holds_up = || (strangers.as_ref()).is_some_and(|strangers| strangers.holds_up(address));
+        let line = self.line(&source);
         let found = loop {
             let stamp = || self.store_changes.stamp();
             let (lookup, known, source) = (Arc::clone(self), known.clone(), source.clone());
             let ask = move |stamp| lookup.ask(digest, source, known, address, stamp);
-            let found = flights.join(digest, stamp(), stamp, ask).await;
+            let found = line.flights.join(digest, stamp(), stamp, ask).await;
             match found {
                 // It joined a look-up that somebody from another address had begun.
-                Ok(Found::HeldUp(_)) if !holds_up() => {}
+                Ok(Found::HeldUp(_)) if !line.holds_up(address) => {}
                 Ok(found) => break found,
                 Err(failure) => {
-                    observe::lookup_failed(asked, failure);
+                    observe::lookup_failed(line.backend, failure);
                     break Found::Unavailable;
                 }
             }
@@ -346,6 +355,13 @@ impl Lookup {
         }
     }
 
+    fn line(&self, source: &Source) -> &Line {
+        match source {
+            Source::Store => &self.keys,
+            Source::Verifier(..) => &self.tokens,
+        }
+    }
+
     /// Asks, when it is its turn: for whoever is interested in the answer.
     async fn ask(
         self: Arc<Self>,
@@ -355,11 +371,7 @@ impl Lookup {
         address: Option<IpAddr>,
         stamp: Stamp,
     ) -> Found {
-        let strangers = match source {
-            Source::Store => &self.strangers,
-            Source::Verifier(..) => &self.token_strangers,
-        };
-        let attempt = match (&known, strangers) {
+        let attempt = match (&known, &self.line(&source).strangers) {
             (None, Some(strangers)) => match strangers.admit(address).await {
                 Ok(attempt) => Some(attempt),
                 Err(refusal) => return Found::HeldUp(refusal),
