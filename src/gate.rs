@@ -14,7 +14,6 @@ use crate::{
     credential::{Carrier, Carriers, Credential, Presented},
     denial::{Denial, DenialCode},
     error::BackendError,
-    flight::Failure,
     forwarded::TrustedProxies,
     grant::{GateId, Grant},
     host,
@@ -23,15 +22,17 @@ use crate::{
     license_ledger::{Module, Standings},
     lookup::{Found, Lookup, Recalled, Source},
     module_map::{ModuleMap, Requirement},
-    observe::{self, Backend},
+    observe,
     pass::Pass,
     path::{self, PathForms},
     rate_headers::{RateFields, RateHeaders},
-    rate_limiter::{Allowance, Check, RateLimiter, Subject, Usage},
+    rate_limiter::{Allowance, Check, RateLimiter},
+    token::LONGEST_TOKEN,
     uses::Uses,
 };
 
 mod at_route;
+mod count;
 mod judge;
 mod possession;
 
@@ -367,97 +368,6 @@ impl Gate {
         }
     }
 
-    /// Step 6: counts a request that everything else would grant.
-    fn count(
-        &self,
-        caller: Option<&Pass>,
-        needs: Option<&Requirement>,
-        address: impl FnOnce() -> Option<IpAddr>,
-        now: Now,
-    ) -> Check {
-        let rights = caller.map(Pass::rights);
-        match &self.limiter {
-            Some(limiter) if !rights.is_some_and(|rights| rights.administrator) => {
-                let subject = Subject {
-                    principal: caller.map(Pass::principal),
-                    owner: rights.and_then(|rights| rights.owner.as_deref()),
-                    tier: rights.and_then(|rights| rights.tier.as_ref()),
-                    address: address(),
-                    cost: needs.map_or(1, Requirement::cost),
-                    place: caller.map(Pass::place),
-                };
-                limiter.check(subject, now)
-            }
-            _ => Check::Done(Allowance::Admitted(Usage::NONE)),
-        }
-    }
-
-    fn count_now(
-        &self,
-        caller: Option<Pass>,
-        requirement: Needs<'_>,
-        address: impl FnOnce() -> Option<IpAddr>,
-        now: Now,
-    ) -> Step {
-        match self.count(caller.as_ref(), requirement.as_deref(), address, now) {
-            Check::Done(allowance) => self
-                .settle(allowance, caller, requirement.as_deref(), now.wall)
-                .into(),
-            // It has been counted already: nobody asks again where it comes from.
-            Check::Later(answer) => ask(requirement, None, Missing::Count(caller, answer)),
-        }
-    }
-
-    /// Step 7, or the limiter's refusal.
-    fn settle(
-        &self,
-        allowance: Allowance,
-        caller: Option<Pass>,
-        needs: Option<&Requirement>,
-        now: Timestamp,
-    ) -> Decision {
-        match allowance {
-            Allowance::Admitted(usage) => {
-                let fields = self.rate_headers.fields(&usage, now);
-                match caller {
-                    Some(caller) => {
-                        observe::granted();
-                        Decision::Granted(Grant::new(self.id, caller, now), fields)
-                    }
-                    None => {
-                        observe::anonymous();
-                        Decision::Anonymous(fields)
-                    }
-                }
-            }
-            Allowance::Refused(refusal) => {
-                let fields = self.rate_headers.fields_of_refusal(&refusal, now);
-                let denial = Denial::new(DenialCode::RateLimited)
-                    .with_quota(refusal.tier, refusal.quota, refusal.retry_after)
-                    .with_rate_fields(fields);
-                self.refuse(denial, needs, caller.as_ref(), now)
-            }
-        }
-    }
-
-    async fn settle_later(
-        &self,
-        answer: BoxFuture<'static, Result<Allowance, BackendError>>,
-        caller: Option<Pass>,
-        needs: Option<&Requirement>,
-    ) -> Decision {
-        let limit = self.lookup.limits().lookup_timeout;
-        let answer = tokio::time::timeout(limit, answer).await;
-        let now = self.lookup.clock.now().wall;
-        match answer {
-            Ok(Ok(allowance)) => return self.settle(allowance, caller, needs, now),
-            Ok(Err(error)) => observe::backend_failed(Backend::Limiter, &error),
-            Err(_) => observe::lookup_failed(Backend::Limiter, Failure::TimedOut),
-        }
-        let denial = outage(DenialCode::LimiterUnavailable);
-        self.refuse(denial, needs, caller.as_ref(), now)
-    }
-
     /// Every refusal of the layer ends here: said, or only noted where all of the route's modules
     /// are in shadow mode.
     fn refuse(
@@ -531,6 +441,3 @@ fn ask(requirement: Needs<'_>, address: Option<IpAddr>, missing: Missing) -> Ste
 fn outage(code: DenialCode) -> Denial {
     Denial::new(code).with_retry_after(Duration::from_secs(1))
 }
-
-/// Bytes; a longer token is invalid without being hashed.
-const LONGEST_TOKEN: usize = 16 * 1_024;

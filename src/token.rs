@@ -168,3 +168,6 @@ impl<T: TokenVerifier + ?Sized> TokenVerifier for Arc<T> {
         (**self).changes()
     }
 }
+
+/// Bytes: a longer token is invalid without being hashed.
+pub(crate) const LONGEST_TOKEN: usize = 16 * 1_024;

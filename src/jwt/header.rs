@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use crate::{
     jwt::{algorithm::Algorithm, json::Object},
-    token::TokenError,
+    token::{LONGEST_TOKEN, TokenError},
 };
 
 /// A token in its compact form ([RFC 7515 §3.1](https://www.rfc-editor.org/rfc/rfc7515#section-3.1)).
@@ -108,8 +108,6 @@ fn decode(part: &[u8]) -> Result<Vec<u8>, TokenError> {
         .map_err(|_| TokenError::Invalid)
 }
 
-/// Of a token with all its parts.
-pub(crate) const LONGEST_TOKEN: usize = 16 * 1024;
 const APPLICATION: &str = "application/";
 
 #[cfg(test)]

@@ -22,7 +22,6 @@ use crate::{
     grant::Grant,
     jwt::{
         claims,
-        header::LONGEST_TOKEN,
         issuer::{Issuer, IssuerFlaw},
         json::{Json, Object},
         key_set::{KeySet, KeySource, Watchers},
@@ -32,7 +31,7 @@ use crate::{
     },
     key_format::KeyText,
     key_store::{KeyFingerprint, KeyId},
-    token::{Principal, SessionKey, TokenError},
+    token::{LONGEST_TOKEN, Principal, SessionKey, TokenError},
 };
 
 /// Gives out session tokens, and takes them as an [`Issuer`] of a

@@ -8,13 +8,13 @@ use crate::{
     clock::Now,
     jwt::{
         claims,
-        header::{self, Header, LONGEST_TOKEN, Parts},
+        header::{self, Header, Parts},
         issuer::{Issuer, IssuerFlaw, Trusted},
         json::{InvalidJson, Object},
         key_set::KeySet,
         self_test,
     },
-    token::{Principal, TokenError, TokenVerifier},
+    token::{LONGEST_TOKEN, Principal, TokenError, TokenVerifier},
 };
 
 /// Verifies tokens that are JWTs of issuers it trusts.

@@ -1,7 +1,7 @@
 //! Texts that are almost those of a token: other signatures, other base64, too much of it.
 
 use super::support::*;
-use crate::jwt::{Algorithm, header};
+use crate::{jwt::Algorithm, token::LONGEST_TOKEN};
 
 #[test]
 fn every_bit_and_byte_of_a_signature_counts() {
@@ -173,12 +173,12 @@ fn long_tokens_are_refused_unread() {
         |length: usize| saying(&with_claim("x", Some(&format!("{:?}", "x".repeat(length)))));
     let overhead = with_filler(0).len();
     // Base64 takes four bytes for three.
-    let fitting = with_filler((header::LONGEST_TOKEN - overhead) / 4 * 3 - 3);
-    assert!((header::LONGEST_TOKEN - 16..=header::LONGEST_TOKEN).contains(&fitting.len()));
+    let fitting = with_filler((LONGEST_TOKEN - overhead) / 4 * 3 - 3);
+    assert!((LONGEST_TOKEN - 16..=LONGEST_TOKEN).contains(&fitting.len()));
     taken(&verifier, &fitting);
     invalid(
         &verifier,
-        with_filler((header::LONGEST_TOKEN - overhead) / 4 * 3 + 9),
+        with_filler((LONGEST_TOKEN - overhead) / 4 * 3 + 9),
         "a little over",
     );
     invalid(&verifier, with_filler(1_000_000), "a megabyte");
