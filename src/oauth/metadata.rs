@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 use tower_service::Service;
 
-use crate::{key_store::Scope, web_url::WebUrl};
+use crate::{jwt::mapping::is_fit_for_people, key_store::Scope, web_url::WebUrl};
 
 /// The protected resource metadata document ([RFC 9728]) as a small service: what a client reads to
 /// learn whom to ask for a token.
@@ -366,10 +366,7 @@ impl ResourceMetadataBuilder {
             members.insert(field.into(), url.into());
         }
         if let Some(name) = self.name {
-            let readable = (1..=200).contains(&name.chars().count())
-                && !name.chars().any(char::is_control)
-                && !name.trim().is_empty();
-            if !readable {
+            if !is_fit_for_people(&name) || name.trim().is_empty() {
                 let rule = "1 to 200 characters for people to read";
                 return Err(invalid("resource_name", &name, rule));
             }
