@@ -306,6 +306,19 @@ impl Presented {
         matches!(self, Self::One(credential) if credential.carrier == Carrier::Dpop)
     }
 
+    /// With a session that came in a cookie, which is a credential beside any other.
+    #[cfg(feature = "manage")]
+    pub(crate) fn with_session(self, text: &str) -> Self {
+        match self {
+            Self::Nothing => {
+                // Not decoded: a session's text has nothing in it that would be.
+                let text = Zeroizing::new(text.as_bytes().to_vec());
+                Self::one(Carrier::Bearer, Text::Parameter(text))
+            }
+            Self::One(_) | Self::Many => Self::Many,
+        }
+    }
+
     fn one(carrier: Carrier, text: Text) -> Self {
         Self::One(Credential { carrier, text })
     }

@@ -44,7 +44,7 @@ pub(crate) struct Gate {
     pub(crate) id: GateId,
     pub(crate) lookup: Arc<Lookup>,
     pub(crate) uses: Arc<Uses>,
-    pub(crate) map: Box<dyn ModuleMap>,
+    pub(crate) map: Arc<dyn ModuleMap>,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
     pub(crate) rate_headers: RateHeaders,
     pub(crate) carriers: Carriers,
@@ -144,6 +144,31 @@ impl<'r> Incoming<'r> {
 }
 
 impl Gate {
+    /// The same gate for a part of the service that maps its routes itself. What it grants, this one
+    /// has granted.
+    #[cfg(feature = "manage")]
+    pub(crate) fn with_map(&self, map: Arc<dyn ModuleMap>) -> Self {
+        Self {
+            id: self.id,
+            lookup: Arc::clone(&self.lookup),
+            uses: Arc::clone(&self.uses),
+            map,
+            limiter: self.limiter.clone(),
+            rate_headers: self.rate_headers,
+            carriers: self.carriers.clone(),
+            formats: self.formats.clone(),
+            hasher: self.hasher.clone(),
+            environments: self.environments.clone(),
+            proxies: self.proxies.clone(),
+            // All of its routes ask for the same.
+            admitted_paths: PathForms::from_iter(path::PathForm::ALL),
+            admits_preflight: false,
+            // What is not a module's cannot be in shadow mode.
+            shadowed: Vec::new(),
+            possession: self.possession.clone(),
+        }
+    }
+
     /// Finds out what a request needs before anything is read of its credential, or decides where
     /// that does not matter.
     pub(crate) fn locate(&self, request: Incoming<'_>, now: Now) -> Result<Needs<'_>, Decision> {

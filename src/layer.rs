@@ -50,7 +50,7 @@ impl ApiKeyLayer {
         map: impl ModuleMap,
         ledger: impl LicenseLedger,
     ) -> ApiKeyLayerBuilder {
-        ApiKeyLayerBuilder::new(Arc::new(store), Box::new(map), Arc::new(ledger))
+        ApiKeyLayerBuilder::new(Arc::new(store), Arc::new(map), Arc::new(ledger))
     }
 
     /// What an administrator does, with the settings and the memory of this layer: keys get its
@@ -103,6 +103,22 @@ impl Shared {
                 lookup.last_used(record).max(uses.last_used(&record.id))
             })),
         })
+    }
+}
+
+#[cfg(feature = "manage")]
+impl Shared {
+    /// The same layer for a part of the service that maps its routes itself, without a task of its
+    /// own: it shares what this one remembers.
+    pub(crate) fn with_map(&self, map: Arc<dyn ModuleMap>) -> Self {
+        Self {
+            gate: self.gate.with_map(map),
+            answers: Arc::clone(&self.answers),
+            keeps_credential: false,
+            vary: self.vary.clone(),
+            cache_headers: self.cache_headers,
+            maintenance: maintenance::Schedule::without_task(),
+        }
     }
 }
 

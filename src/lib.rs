@@ -79,6 +79,7 @@
 //! | take bearer tokens beside keys | the modules `jwt` and `oauth`; in another way: [`TokenVerifier`] |
 //! | keep keys elsewhere | [`KeyStore`], [`LicenseLedger`], and the suites in `conformance` |
 //! | move them from one place to another | [`transfer`] |
+//! | let people manage keys over HTTP | the module `manage` |
 //! | watch it run | [`observe`] |
 //!
 //! # Features
@@ -94,6 +95,7 @@
 //! | `redis` | `RedisRateLimiter`: quotas counted in a Redis server, shared by any number of processes |
 //! | `jwt` | `jwt`: session tokens, and JWTs of issuers you trust |
 //! | `oauth` | `oauth`: access tokens of OAuth 2.0 issuers, JWTs and opaque ones |
+//! | `manage` | `manage`: the management API as an axum router, with its OpenAPI document |
 //! | `conformance` | the suites that a backend of your own must pass; no dependency |
 //!
 //! A feature adds to what there is and changes no behaviour of hosts that do not use its framework.
@@ -137,6 +139,8 @@ pub mod ledger_state;
 pub mod license_ledger;
 mod lookup;
 mod maintenance;
+#[cfg(feature = "manage")]
+pub mod manage;
 pub mod memory;
 pub mod module_map;
 mod name;

@@ -61,6 +61,15 @@ impl Schedule {
         }
     }
 
+    /// For what shares the task of another.
+    #[cfg(feature = "manage")]
+    pub(crate) fn without_task() -> Self {
+        Self::new(Settings {
+            task: false,
+            ..Settings::default()
+        })
+    }
+
     /// Whether store and ledger are to be compared now; who is told so does it.
     fn is_reconciling_due(&self, now: Duration) -> bool {
         let (now, last) = (micros(now), self.reconciled.load(Ordering::Relaxed));

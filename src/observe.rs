@@ -13,6 +13,7 @@
 //! | `backend failed` | `WARN` | `backend`, `error`; of a limiter's server that is away once, and by each try whether it is back |
 //! | `look-up failed` | `WARN` | `backend`, `reason` |
 //! | `maintenance failed` | `WARN` | `task`, `error` |
+//! | `management call failed` | `WARN` | `error`: an outage, or no random bytes |
 //! | `unknown tier` | `WARN` | `tier`, `principal`: the default tier counts instead; told once for each credential that is remembered, and again when its tier or the tiers have changed |
 //! | `tokens of no type refused` | `WARN` | `issuer`: introspection does not say that they are access tokens, see `without_token_type`; once |
 //! | `store and ledger reconciled` | `WARN` | `freed`, `told`, `revoked`: how many keys; only where there was something to repair |
@@ -155,6 +156,17 @@ pub(crate) fn maintenance_failed(task: &'static str, error: &BackendError) {
         task,
         error = error as &(dyn std::error::Error + 'static),
         "maintenance failed"
+    );
+}
+
+/// Tells why a management call failed that nothing was wrong with.
+#[cfg(feature = "manage")]
+pub(crate) fn management_failed(error: &crate::keys::ManageError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        target: TARGET,
+        error = error as &(dyn std::error::Error + 'static),
+        "management call failed"
     );
 }
 

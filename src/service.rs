@@ -179,6 +179,37 @@ impl Shared {
         }
     }
 
+    /// What the service does, for who is none: the request as its handler is to see it, or the answer
+    /// to it. `session` is what a cookie held.
+    #[cfg(feature = "manage")]
+    pub(crate) async fn judge<B>(
+        &self,
+        mut request: Request<B>,
+        session: Option<&str>,
+    ) -> Result<Request<B>, Response<Bytes>> {
+        let now = self.gate.lookup.clock.now();
+        let mut presented = Presented::Nothing;
+        let step = match self.gate.locate(Incoming::of(&request), now) {
+            Ok(needs) => {
+                presented = self.take_credential(&mut request);
+                if let Some(session) = session {
+                    presented = presented.with_session(session);
+                }
+                let incoming = Incoming::of(&request);
+                self.gate.decide_now(needs, &presented, incoming, now)
+            }
+            Err(decision) => decision.into(),
+        };
+        let decision = match step {
+            Step::Decided(decision) => decision,
+            Step::Ask(question) => self.gate.decide(question).await,
+        };
+        match self.admit(decision, presented, &mut request) {
+            Admission::Passes(_) => Ok(request),
+            Admission::Ends(answer) => Err(answer),
+        }
+    }
+
     /// Says that this layer let the request pass without a caller, whatever another one said before.
     fn mark_nobody(&self, extensions: &mut Extensions) {
         extensions.remove::<Grant>();

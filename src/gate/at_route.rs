@@ -55,6 +55,25 @@ impl Gate {
         }
     }
 
+    /// Whether a caller has what `needs` asks for, as of now; the refusal is nobody's yet.
+    #[cfg(feature = "manage")]
+    pub(crate) async fn check(&self, grant: &Grant, needs: &Requirement) -> Result<(), Denial> {
+        let (pass, now) = (grant.pass(), self.lookup.clock.now());
+        let standings = self.lookup.standings(pass, now);
+        let mut judgement = check(pass, needs, standings, now.wall);
+        if let Judgement::NeedsStandings = judgement
+            && let Some(pass) = self.lookup.judge(pass).await
+        {
+            let now = self.lookup.clock.now().wall;
+            judgement = check(&pass, needs, pass.standings(), now);
+        }
+        match judgement {
+            Judgement::Cleared => Ok(()),
+            Judgement::Refused(denial) => Err(denial),
+            Judgement::NeedsStandings => Err(outage(DenialCode::LedgerUnavailable)),
+        }
+    }
+
     /// Asks the ledger, and decides.
     pub(super) async fn decide_at_route_later(
         &self,

@@ -59,7 +59,7 @@ use crate::{
 #[must_use = "settings do nothing until `build` is called"]
 pub struct ApiKeyLayerBuilder {
     store: Arc<dyn KeyStore>,
-    map: Box<dyn ModuleMap>,
+    map: Arc<dyn ModuleMap>,
     ledger: Arc<dyn LicenseLedger>,
     limiter: Option<Arc<dyn RateLimiter>>,
     tokens: Tokens,
@@ -128,7 +128,7 @@ pub enum SetupError {
 impl ApiKeyLayerBuilder {
     pub(super) fn new(
         store: Arc<dyn KeyStore>,
-        map: Box<dyn ModuleMap>,
+        map: Arc<dyn ModuleMap>,
         ledger: Arc<dyn LicenseLedger>,
     ) -> Self {
         Self {

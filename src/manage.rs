@@ -1,0 +1,210 @@
+//! The management API: keys, modules, licenses and the log over HTTP, as one axum router.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+//! use axum::Router;
+//! use tower::Layer;
+//! use tower_api_key::{
+//!     ApiKeyLayer, MemoryKeyStore, MemoryLedger, RouteModules, manage::Management,
+//! };
+//!
+//! let map = RouteModules::builder().prefix("/engines", "launcher").build()?;
+//! let layer = ApiKeyLayer::builder(MemoryKeyStore::new(), map, MemoryLedger::new()).build()?;
+//! let management = Management::builder(&layer).build()?;
+//!
+//! let app = Router::new(); // your routes
+//! let service: Router = Router::new()
+//!     .nest("/manage/v1", management.router())
+//!     .fallback_service(layer.layer(app));
+//! # drop(service);
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Who may call it
+//!
+//! 1. The router guards itself, with the keys, tokens, limits and memory of its layer: nest it beside
+//!    the guarded app, as above. Inside, under a route that the layer lets nobody through without a
+//!    credential, it takes what the layer has granted.
+//! 2. A caller is an *administrator*, or a *manager*: one with the module `rest_api_management`, and
+//!    a seat where that module needs a license. Everyone else is refused as by a route that asks for
+//!    the module. [`ManagementPolicy`] decides otherwise.
+//! 3. Only an administrator hands out administration or the module `rest_api_management`: makes a
+//!    key with it, gives it to one, enables such a key, moves its expiry to a later instant, or
+//!    gives it a new text, unless it is the caller's own. Keys of administrators are changed by
+//!    administrators only.
+//! 4. The cookie of a console's session is a credential here; a change then needs the session's
+//!    `csrf_token` in `X-CSRF-Token`.
+//!
+//! # Answers
+//!
+//! JSON; refusals are problem documents ([RFC 9457]) with a [`ProblemCode`], or, of the layer, a
+//! [`DenialCode`](crate::DenialCode). A refused call changes nothing. A change is in force in this
+//! process when its answer is sent. Answers are never to be stored (`Cache-Control: no-store`).
+//!
+//! [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use axum::{Router, middleware};
+use http::Method;
+use utoipa_axum::router::OpenApiRouter;
+use zeroize::Zeroizing;
+
+use crate::{
+    keys::KeyManager,
+    layer::{ApiKeyLayer, Shared},
+    module_map::{ModuleMap, Requirement},
+};
+
+mod caller;
+mod input;
+mod policy;
+mod problem;
+
+use caller::Caller;
+use problem::Problem;
+
+pub use policy::{Applicant, ByModule, MANAGEMENT_MODULE, ManagementPolicy, Role};
+pub use problem::ProblemCode;
+
+/// The management API of one layer: a handle that is cheap to clone.
+#[derive(Clone)]
+pub struct Management(Arc<Parts>);
+
+/// Settings of [`Management`].
+#[must_use]
+pub struct ManagementBuilder {
+    layer: Arc<Shared>,
+    policy: Arc<dyn ManagementPolicy>,
+    secret: Option<Zeroizing<[u8; 32]>>,
+}
+
+/// What all handlers work with.
+pub(crate) struct Parts {
+    /// The layer whose keys are managed.
+    layer: Arc<Shared>,
+    /// The same with the routes of this router.
+    gate: Shared,
+    manager: KeyManager,
+    policy: Arc<dyn ManagementPolicy>,
+    /// What the texts of keys are made of that are asked for with an `Idempotency-Key`.
+    secret: Zeroizing<[u8; 32]>,
+    /// The name of the cookie that a session may come in.
+    cookie: Box<str>,
+}
+
+impl Management {
+    /// The management of the keys of `layer`.
+    pub fn builder(layer: &ApiKeyLayer) -> ManagementBuilder {
+        ManagementBuilder {
+            layer: Arc::clone(layer.shared()),
+            policy: Arc::new(ByModule),
+            secret: None,
+        }
+    }
+
+    /// The routes, to be nested where the host likes.
+    pub fn router(&self) -> Router {
+        let parts = Arc::clone(&self.0);
+        let (router, _) = api().split_for_parts();
+        router
+            .layer(middleware::from_fn_with_state(
+                Arc::clone(&parts),
+                caller::authenticate,
+            ))
+            .with_state(parts)
+    }
+}
+
+/// Every call, with what the OpenAPI document says of it.
+fn api() -> OpenApiRouter<Arc<Parts>> {
+    OpenApiRouter::new()
+}
+
+impl ManagementBuilder {
+    /// Who may manage. By default [`ByModule`].
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayer, MemoryKeyStore, MemoryLedger, RouteModules};
+    /// # use tower_api_key::manage::{ByModule, Management};
+    /// # let map = RouteModules::builder().build()?;
+    /// # let layer = ApiKeyLayer::builder(MemoryKeyStore::new(), map, MemoryLedger::new()).build()?;
+    /// Management::builder(&layer).with_policy(ByModule).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_policy(mut self, policy: impl ManagementPolicy) -> Self {
+        self.policy = Arc::new(policy);
+        self
+    }
+
+    /// What the texts of keys are made of that are asked for with an `Idempotency-Key`: 32 random
+    /// bytes that several processes share and keep over restarts, so that a retry is answered with the same
+    /// text by any of them. By default random bytes of this process: a retry that meets another one
+    /// is refused then, and makes no second key either.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayer, MemoryKeyStore, MemoryLedger, RouteModules};
+    /// # use tower_api_key::manage::Management;
+    /// # let map = RouteModules::builder().build()?;
+    /// # let layer = ApiKeyLayer::builder(MemoryKeyStore::new(), map, MemoryLedger::new()).build()?;
+    /// # let from_your_configuration = [7; 32];
+    /// Management::builder(&layer).with_secret(from_your_configuration).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_secret(mut self, secret: [u8; 32]) -> Self {
+        self.secret = Some(Zeroizing::new(secret));
+        self
+    }
+
+    /// The management API.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, where it has no random bytes.
+    pub fn build(self) -> Result<Management, getrandom::Error> {
+        let secret = match self.secret {
+            Some(secret) => secret,
+            None => {
+                let mut secret = Zeroizing::new([0; 32]);
+                getrandom::fill(&mut *secret)?;
+                secret
+            }
+        };
+        Ok(Management(Arc::new(Parts {
+            gate: self.layer.with_map(Arc::new(Everything)),
+            manager: self.layer.manager(),
+            layer: self.layer,
+            policy: self.policy,
+            secret,
+            cookie: COOKIE.into(),
+        })))
+    }
+}
+
+/// Asks for a credential everywhere; what more is needed the policy says.
+struct Everything;
+
+impl ModuleMap for Everything {
+    fn requirement(&self, _: &Method, _: &str, _: Option<&str>) -> Option<Cow<'_, Requirement>> {
+        Some(Cow::Owned(Requirement::Authenticated {
+            scopes: Box::default(),
+            cost: 1,
+        }))
+    }
+}
+
+impl fmt::Debug for Management {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Management").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ManagementBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManagementBuilder").finish_non_exhaustive()
+    }
+}
+
+/// The cookie of a console's session.
+pub(crate) const COOKIE: &str = "tower_api_key_session";

@@ -1,0 +1,186 @@
+//! Who calls, and as what.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderMap, HeaderValue, Method,
+    header::{CACHE_CONTROL, COOKIE},
+    request::Parts as RequestParts,
+};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{
+    Applicant, Parts, Role,
+    problem::{Problem, ProblemCode},
+};
+use crate::{
+    answers::RefusedRequest, credential::Presented, denial::Denial, grant::Grant, key_store::KeyId,
+    license_ledger::Actor,
+};
+
+/// Who calls, and as what: what a handler of this router may rely on.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) grant: Grant,
+    pub(super) role: Role,
+    /// For the log.
+    pub(super) actor: Actor,
+}
+
+impl Caller {
+    fn new(grant: Grant, role: Role) -> Self {
+        let actor = match grant.key_id() {
+            Some(key) => Actor::key(&key),
+            // A holder is visible ASCII too, and may be longer: what is left of it tells enough.
+            None => {
+                let principal = grant.principal();
+                let short = &principal[..principal.len().min(200)];
+                Actor::new(short).unwrap_or_else(|_| Actor::system())
+            }
+        };
+        Self { grant, role, actor }
+    }
+
+    pub(super) fn is_administrator(&self) -> bool {
+        self.role == Role::Administrator
+    }
+
+    /// Whether it calls with this key.
+    pub(super) fn is(&self, key: &KeyId) -> bool {
+        self.grant.key_id().as_ref() == Some(key)
+    }
+
+    /// # Errors
+    ///
+    /// 403, as in `Only an administrator …`.
+    pub(super) fn check_administrator(&self, what: &str) -> Result<(), Problem> {
+        match self.is_administrator() {
+            true => Ok(()),
+            false => Err(Problem::forbidden(what)),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut RequestParts, _: &S) -> Result<Self, Problem> {
+        let caller = parts.extensions.get::<Self>();
+        // Not reachable: no handler runs without the middleware below.
+        caller.cloned().ok_or_else(|| {
+            let detail = "This route is not guarded.";
+            Problem::new(ProblemCode::Internal, detail)
+        })
+    }
+}
+
+/// Lets only those through who may manage.
+pub(super) async fn authenticate(
+    State(parts): State<Arc<Parts>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = match parts.admit(request).await {
+        Ok(request) => next.run(request).await,
+        Err(response) => response,
+    };
+    let headers = response.headers_mut();
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+impl Parts {
+    /// A request whose caller may manage, with the [`Caller`] among its extensions, or the answer.
+    async fn admit(&self, request: Request) -> Result<Request, Response> {
+        self.layer.start_maintenance();
+        // What the layer around all of this has granted is not judged again: its credential is gone.
+        let is_granted = |grant: &Grant| grant.gate() == self.gate.gate.id;
+        let request = match request.extensions().get().is_some_and(is_granted) {
+            true => request,
+            false => {
+                let session = session(request.headers(), &self.cookie);
+                if let Some(session) = &session {
+                    check_csrf(request.method(), request.headers(), session)
+                        .map_err(IntoResponse::into_response)?;
+                }
+                let judged = self.gate.judge(request, session.as_deref()).await;
+                judged.map_err(|answer| answer.map(Body::from))?
+            }
+        };
+        let grant: Grant = request.extensions().get().cloned().ok_or_else(|| {
+            let detail = "The request passed without a caller.";
+            Problem::new(ProblemCode::Internal, detail).into_response()
+        })?;
+        match self.caller(grant).await {
+            Ok(caller) => {
+                let mut request = request;
+                request.extensions_mut().insert(caller);
+                Ok(request)
+            }
+            Err(denial) => {
+                let refused = RefusedRequest::new(&request, &Presented::Nothing);
+                let answer = self.gate.answers.answer(denial, refused);
+                Err(answer.map(Body::from))
+            }
+        }
+    }
+
+    /// A caller whom the layer knows, in his role.
+    pub(super) async fn caller(&self, grant: Grant) -> Result<Caller, Denial> {
+        let applicant = Applicant::new(&grant, &self.gate.gate);
+        let role = self.policy.role(applicant).await?;
+        Ok(Caller::new(grant, role))
+    }
+}
+
+/// The session in the cookie of this name; of several the first, as the more specific path comes
+/// first (RFC 6265 §5.4).
+pub(super) fn session(headers: &HeaderMap, cookie: &str) -> Option<String> {
+    let pairs = headers.get_all(COOKIE).into_iter();
+    let mut pairs = pairs.filter_map(|value| value.to_str().ok());
+    pairs.find_map(|line| {
+        line.split(';').find_map(|pair| {
+            let (name, value) = pair.trim().split_once('=')?;
+            (name == cookie && !value.is_empty()).then(|| value.to_owned())
+        })
+    })
+}
+
+/// What a page of ours sends with a change beside its cookie, and no other page can know.
+pub(crate) fn csrf_token(session: &str) -> String {
+    use base64::Engine;
+    let digest = Sha256::new()
+        .chain_update("tower-api-key csrf ")
+        .chain_update(session)
+        .finalize();
+    base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(&digest[..18])
+}
+
+/// A cookie is sent by the browser, whichever page asks it to: a change needs what only ours knows.
+fn check_csrf(method: &Method, headers: &HeaderMap, session: &str) -> Result<(), Problem> {
+    if method.is_safe() {
+        return Ok(());
+    }
+    let sent = headers.get(CSRF_HEADER).map(HeaderValue::as_bytes);
+    let is_ours = sent.is_some_and(|sent| sent.ct_eq(csrf_token(session).as_bytes()).into());
+    match is_ours {
+        true => Ok(()),
+        false => {
+            let detail = "A change with a session's cookie needs its token in X-CSRF-Token.";
+            Err(Problem::new(ProblemCode::Forbidden, detail)
+                .with_field(CSRF_HEADER)
+                .with_remediation("Send the csrf_token of the session, or a key in X-API-Key."))
+        }
+    }
+}
+
+const CSRF_HEADER: &str = "x-csrf-token";

@@ -1,0 +1,185 @@
+//! What clients send, read strictly: what is wrong is named, and nothing is guessed.
+
+use std::str::FromStr;
+
+use axum::{
+    body,
+    extract::{FromRequest, FromRequestParts, Path, Request},
+};
+use http::{HeaderMap, HeaderName, header::CONTENT_TYPE, request::Parts};
+use serde::de::DeserializeOwned;
+use serde_path_to_error::{Error, Segment};
+
+use super::problem::{Problem, ProblemCode};
+use crate::name::InvalidName;
+
+/// A JSON body of at most 64 KiB.
+///
+/// A field that is not known, one that is there twice and one of the wrong type are 400 with its
+/// name; so is a body that is no JSON, or more than one document.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            let detail = "The body must be sent as Content-Type: application/json.";
+            let problem = Problem::new(ProblemCode::UnsupportedMediaType, detail);
+            return Err(problem.with_field("content-type"));
+        }
+        parse(&read(request).await?).map(Self)
+    }
+}
+
+/// A JSON body that may be left out: then every field has its default.
+pub(super) struct OptionalBody<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if request.headers().contains_key(CONTENT_TYPE) {
+            return Body::from_request(request, state)
+                .await
+                .map(|Body(body)| Self(body));
+        }
+        let bytes = read(request).await?;
+        let bytes = if bytes.is_empty() { b"{}" } else { &bytes[..] };
+        parse(bytes).map(Self)
+    }
+}
+
+async fn read(request: Request) -> Result<bytes::Bytes, Problem> {
+    let length = request.headers().get(http::header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let too_large = || {
+        let detail = format!("The body is over {LONGEST_BODY} bytes.");
+        Problem::new(ProblemCode::PayloadTooLarge, detail)
+    };
+    // Before anything of it is read.
+    if length.is_some_and(|length| length > LONGEST_BODY as u64) {
+        return Err(too_large());
+    }
+    let read = body::to_bytes(request.into_body(), LONGEST_BODY).await;
+    read.map_err(|error| {
+        let source = std::error::Error::source(&error);
+        match source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
+            true => too_large(),
+            false => Problem::new(
+                ProblemCode::InvalidRequest,
+                "The body ended before it was complete.",
+            ),
+        }
+    })
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let syntax = error.inner().is_syntax() || error.inner().is_eof();
+        match syntax {
+            true => Problem::new(
+                ProblemCode::InvalidRequest,
+                format!("The body is not JSON: {}.", error.inner()),
+            ),
+            false => at_fault(&error),
+        }
+    })?;
+    json.end().map_err(|error| {
+        let detail = format!("The body is more than one JSON document: {error}.");
+        Problem::new(ProblemCode::InvalidRequest, detail)
+    })?;
+    Ok(value)
+}
+
+/// The query parameters: those that are not known, and those that are there twice, are 400.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        let form = serde_urlencoded::Deserializer::new(pairs);
+        let value = serde_path_to_error::deserialize(form);
+        value.map(Self).map_err(|error| at_fault(&error))
+    }
+}
+
+/// A name in the path. What is no name cannot be there: 404.
+pub(super) struct Named<T>(pub(super) T);
+
+impl<S, T> FromRequestParts<S> for Named<T>
+where
+    S: Send + Sync,
+    T: FromStr<Err = InvalidName>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let not_found = |problem: String| Problem::new(ProblemCode::NotFound, problem);
+        let Path(text) = path.map_err(|_| not_found("The path is not UTF-8.".into()))?;
+        let name = text.parse();
+        name.map(Self)
+            .map_err(|error: InvalidName| not_found(format!("There is no such thing: {error}.")))
+    }
+}
+
+/// The only value of a header; nothing where it is not there.
+///
+/// # Errors
+///
+/// 400 where it is there twice, or is not visible ASCII.
+pub(super) fn only<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'h str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(Problem::invalid(name.as_str(), "the header is there twice"));
+    }
+    let text = value.to_str();
+    let text = text.map_err(|_| Problem::invalid(name.as_str(), "it is not visible ASCII"))?;
+    Ok(Some(text))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// The name of the field at fault, and what is wrong with it.
+fn at_fault<E: std::fmt::Display>(error: &Error<E>) -> Problem {
+    let message = error.inner().to_string();
+    // serde_json tells a place in the text, which the name of the field says better.
+    let problem = message
+        .rfind(" at line ")
+        .map_or(&*message, |place| &message[..place]);
+    let path = error.path();
+    let is_named = path
+        .iter()
+        .any(|segment| matches!(segment, Segment::Map { .. }));
+    match is_named {
+        true => Problem::invalid(path.to_string(), problem),
+        // A field that is missing or there twice is named by the message: `missing field `name``.
+        false => match problem.split('`').nth(1) {
+            Some(field) => Problem::invalid(field, problem),
+            None => Problem::new(
+                ProblemCode::InvalidRequest,
+                format!("The request: {problem}."),
+            ),
+        },
+    }
+}
+
+/// Bytes.
+const LONGEST_BODY: usize = 64 * 1024;
