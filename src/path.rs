@@ -34,7 +34,7 @@ pub enum PathForm {
 }
 
 impl PathForm {
-    const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::EmptySegment,
         Self::DotSegment,
         Self::EncodedSlash,
