@@ -150,6 +150,7 @@ pub mod oauth;
 pub mod observe;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod open_error;
+mod openapi;
 mod pass;
 pub mod path;
 mod rate_headers;
@@ -222,6 +223,7 @@ pub use module_map::{
 pub use name::InvalidName;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 pub use open_error::{OpenError, OpenErrorKind};
+pub use openapi::SecuritySchemes;
 #[doc(inline)]
 pub use path::{PathForm, PathForms};
 #[cfg(feature = "postgres")]
