@@ -46,9 +46,9 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use axum::{Router, middleware};
+use axum::{Extension, Router, middleware};
 use http::Method;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -59,6 +59,7 @@ use crate::{
 
 mod caller;
 mod input;
+mod openapi;
 mod policy;
 mod problem;
 
@@ -107,8 +108,10 @@ impl Management {
     /// The routes, to be nested where the host likes.
     pub fn router(&self) -> Router {
         let parts = Arc::clone(&self.0);
-        let (router, _) = api().split_for_parts();
+        let (router, calls) = api().split_for_parts();
+        let document = openapi::document(&calls, &parts);
         router
+            .layer(Extension(openapi::Document::new(&document)))
             .layer(middleware::from_fn_with_state(
                 Arc::clone(&parts),
                 caller::authenticate,
@@ -119,7 +122,14 @@ impl Management {
 
 /// Every call, with what the OpenAPI document says of it.
 fn api() -> OpenApiRouter<Arc<Parts>> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().routes(routes!(openapi::read_openapi))
+}
+
+impl Management {
+    /// The OpenAPI 3.1 document of the API, as `GET /openapi.json` answers it.
+    pub fn openapi(&self) -> serde_json::Value {
+        openapi::document(api().get_openapi(), &self.0)
+    }
 }
 
 impl ManagementBuilder {
