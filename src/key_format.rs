@@ -10,8 +10,10 @@
 
 mod key_hasher;
 
-use std::{fmt, sync::Arc};
+use std::{convert::Infallible, fmt, sync::Arc};
 
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -126,6 +128,35 @@ impl KeyFormat {
     ///
     /// [`GenerateError`] where the generator failed.
     pub fn generate(&self, environment: &Environment) -> Result<KeyText, GenerateError> {
+        self.make(environment, getrandom::fill)
+            .map_err(GenerateError)
+    }
+
+    /// The key of 32 random bytes that nobody else has: always the same one.
+    ///
+    /// As many bytes as are needed come from HMAC-SHA-256 under these, in counter mode (NIST SP
+    /// 800-108 §4.1).
+    fn text_from(&self, environment: &Environment, entropy: &[u8; 32]) -> KeyText {
+        let mut blocks = 0_u32..;
+        let fill = |bytes: &mut [u8]| {
+            for (bytes, block) in bytes.chunks_mut(HMAC_BYTES).zip(&mut blocks) {
+                let state = Hmac::<Sha256>::new_from_slice(entropy);
+                let mac = state.expect("HMAC takes a key of any length");
+                let block = mac.chain_update(block.to_be_bytes()).finalize();
+                let block = Zeroizing::new(<[u8; HMAC_BYTES]>::from(block.into_bytes()));
+                bytes.copy_from_slice(&block[..bytes.len()]);
+            }
+            Ok::<_, Infallible>(())
+        };
+        let Ok(text) = self.make(environment, fill);
+        text
+    }
+
+    fn make<E>(
+        &self,
+        environment: &Environment,
+        fill: impl FnMut(&mut [u8]) -> Result<(), E>,
+    ) -> Result<KeyText, E> {
         let environment = environment.as_str();
         let lead = self.prefix.len() + 1 + environment.len() + 1;
         // The room for the longest body up front: growing would leave copies of the text behind.
@@ -138,7 +169,7 @@ impl KeyFormat {
             Body::Checked => (&BASE62[..], RANDOM_SYMBOLS),
             Body::Hex => (&HEX[..], HEX_DIGITS),
         };
-        push_random(&mut text, alphabet, count, getrandom::fill).map_err(GenerateError)?;
+        push_random(&mut text, alphabet, count, fill)?;
         if self.body == Body::Checked {
             let checksum = checksum(text.as_bytes());
             text.extend(checksum.map(char::from));
@@ -243,6 +274,11 @@ impl KeyFormats {
     /// [`GenerateError`] where the operating system's random generator failed.
     pub fn generate(&self, environment: &Environment) -> Result<KeyText, GenerateError> {
         self.primary.generate(environment)
+    }
+
+    /// The key in the primary format that 32 random bytes make: always the same one.
+    pub(crate) fn text_from(&self, environment: &Environment, entropy: &[u8; 32]) -> KeyText {
+        self.primary.text_from(environment, entropy)
     }
 
     /// What people may see of a text: prefix, environment and the last four characters, as in
@@ -381,6 +417,8 @@ const RANDOM_SYMBOLS: usize = 27;
 /// 62^6 is more than 2^32.
 const CHECKSUM_SYMBOLS: usize = 6;
 const HEX_DIGITS: usize = 32;
+/// The length of an HMAC-SHA-256.
+const HMAC_BYTES: usize = 32;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 

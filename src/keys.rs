@@ -189,6 +189,11 @@ impl KeyManager {
         text.map_err(|error| ManageError::NoRandomBytes(error.into()))
     }
 
+    /// The text that a key of this environment gets from these random bytes: always the same.
+    pub(crate) fn text_from(&self, environment: &Environment, entropy: &[u8; 32]) -> KeyText {
+        self.0.formats.text_from(environment, entropy)
+    }
+
     /// A record with what the ledger knows of its modules.
     async fn describe(&self, record: KeyRecord) -> Result<ManagedKey, ManageError> {
         let holder = Holder::from(&record.id);

@@ -98,6 +98,27 @@ fn generated_key_has_its_parts_and_its_length() {
 }
 
 #[test]
+fn text_from_random_bytes_is_what_other_languages_would_compute() {
+    // Python: hmac.new(entropy, block.to_bytes(4, "big"), hashlib.sha256), then as any other key.
+    let formats = KeyFormats::default();
+    let text = formats.text_from(&Environment::live(), &[7; 32]);
+    assert_eq!(text.expose(), "rk_live_rOy30oHWs5ushap0eFBSkhXg9o30GANJU");
+    let verdict = formats.verdict(text.expose().as_bytes());
+    assert_eq!(verdict, Verdict::WellFormed);
+    let hex = KeyFormat::hex("rk").unwrap();
+    let text = hex.text_from(&Environment::test(), &[7; 32]);
+    assert_eq!(text.expose(), "rk_test_f4cfee1e65409e1c29db689165c1c9ff");
+}
+
+#[test]
+fn text_from_random_bytes_goes_on_where_too_many_of_the_first_are_thrown_away() {
+    let mut entropy = [0; 32];
+    entropy[30..].copy_from_slice(&815_u16.to_be_bytes());
+    let text = KeyFormats::default().text_from(&Environment::live(), &entropy);
+    assert_eq!(text.expose(), "rk_live_lzgLx6sxxqNIfsNC94c380Fm8eg4WY3Go");
+}
+
+#[test]
 fn thousand_keys_are_a_thousand_different_keys() {
     let keys: HashSet<_> = (0..1_000).map(|_| checked_key()).collect();
     assert_eq!(keys.len(), 1_000);

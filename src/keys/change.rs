@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     clock::Timestamp,
     error::BackendError,
+    key_format::KeyText,
     key_store::{KeyId, KeyRecord, PreviousDigest},
     keys::{
         AssignedModule, CreatedKey, KeyManager, KeyPatch, ManageError, ManagedKey, is_same,
@@ -44,10 +45,11 @@ impl KeyManager {
         patch.check()?;
         let change = |record: &mut KeyRecord| {
             refuse_revoked(record)?;
+            check_revision(record, patch.revision)?;
             let changed = patch.apply(record);
             Ok((!changed.is_empty()).then(|| KeyEvent::Changed(id.clone(), changed)))
         };
-        let mut record = self.modify(id, patch.revision, actor, change).await?;
+        let mut record = self.modify(id, actor, change).await?;
         // Also where the record was like that before: an earlier call may not have come this far.
         if patch.enabled.is_some() || patch.expires_at.is_some() {
             record = self.settle(record, actor).await?;
@@ -114,12 +116,26 @@ impl KeyManager {
     /// [`NotFound`](ManageError::NotFound), [`Conflict`](ManageError::Conflict); an outage, or a
     /// store or ledger that is read-only.
     pub async fn revoke(&self, id: &KeyId, actor: &Actor) -> Result<ManagedKey, ManageError> {
+        self.revoke_if(id, None, actor).await
+    }
+
+    /// The same, unless the key is of another revision. One that is revoked already is no conflict:
+    /// this may be the same call again, whose change has been made (RFC 9110 §13.1.1).
+    pub(crate) async fn revoke_if(
+        &self,
+        id: &KeyId,
+        revision: Option<u64>,
+        actor: &Actor,
+    ) -> Result<ManagedKey, ManageError> {
         let now = self.now();
         let change = |record: &mut KeyRecord| {
-            record.revoked_at.get_or_insert(now);
+            if record.revoked_at.is_none() {
+                check_revision(record, revision)?;
+                record.revoked_at = Some(now);
+            }
             Ok(None)
         };
-        let record = self.modify(id, None, actor, change).await?;
+        let record = self.modify(id, actor, change).await?;
         let record = self.settle(record, actor).await?;
         self.describe(record).await
     }
@@ -152,20 +168,63 @@ impl KeyManager {
         grace: Option<Duration>,
         actor: &Actor,
     ) -> Result<CreatedKey, ManageError> {
-        let grace = grace.unwrap_or_default();
-        if grace > LONGEST_GRACE {
-            return Err(ManageError::invalid("grace", "is longer than 30 days"));
-        }
+        let grace = check_grace(grace)?;
         let record = self.record(id).await?;
+        let text = self.generate(&record.environment)?;
+        let key = self.replace_text(record, &text, grace, None, actor).await?;
+        Ok(CreatedKey { key, text })
+    }
+
+    /// Gives a key this new text, made by [`text_from`](Self::text_from) for its environment, unless
+    /// the key is of another revision.
+    ///
+    /// Again with the same text it changes nothing, whatever revision and grace it names. A text
+    /// that was replaced since, and is still in grace, is a conflict: it does not come back.
+    ///
+    /// # Errors
+    ///
+    /// As [`regenerate`](Self::regenerate); [`Duplicate`](ManageError::Duplicate) where another key
+    /// has the text.
+    pub(crate) async fn regenerate_as(
+        &self,
+        id: &KeyId,
+        text: &KeyText,
+        grace: Option<Duration>,
+        revision: Option<u64>,
+        actor: &Actor,
+    ) -> Result<ManagedKey, ManageError> {
+        let grace = check_grace(grace)?;
+        let record = self.record(id).await?;
+        self.replace_text(record, text, grace, revision, actor)
+            .await
+    }
+
+    /// What both ways of regenerating have in common.
+    async fn replace_text(
+        &self,
+        record: KeyRecord,
+        text: &KeyText,
+        grace: Duration,
+        revision: Option<u64>,
+        actor: &Actor,
+    ) -> Result<ManagedKey, ManageError> {
         refuse_revoked(&record)?;
+        let id = &record.id;
         // Asked first, since after the change nothing must come between the text and the caller.
         let standings = self.standings(&Holder::from(id), &record.modules).await?;
-        let text = self.generate(&record.environment)?;
         let digest = self.0.hasher.digest(text.expose().as_bytes());
         let hint = self.0.formats.hint(text.expose());
         let now = self.now();
         let change = |record: &mut KeyRecord| {
             refuse_revoked(record)?;
+            if record.digest == digest {
+                return Ok(None);
+            }
+            check_revision(record, revision)?;
+            let in_grace = |previous: &PreviousDigest| previous.digest == digest;
+            if record.previous.as_ref().is_some_and(in_grace) {
+                return Err(ManageError::Conflict);
+            }
             let end = now.saturating_add(grace);
             let until = record.expires_at.map_or(end, |expiry| expiry.min(end));
             let previous = PreviousDigest::new(record.digest, until);
@@ -174,9 +233,8 @@ impl KeyManager {
             record.hint.clone_from(&hint);
             Ok(Some(KeyEvent::Regenerated(id.clone())))
         };
-        let record = self.modify(id, None, actor, change).await?;
-        let key = self.with_standings(record, &standings);
-        Ok(CreatedKey { key, text })
+        let record = self.modify(id, actor, change).await?;
+        Ok(self.with_standings(record, &standings))
     }
 
     /// Removes a key with all it was assigned and held. Again, after a failure, it removes what is
@@ -187,6 +245,27 @@ impl KeyManager {
     /// [`NotFound`](ManageError::NotFound) where nothing was there any more; an outage, or a store
     /// or ledger that is read-only.
     pub async fn delete(&self, id: &KeyId, actor: &Actor) -> Result<(), ManageError> {
+        self.delete_if(id, None, actor).await
+    }
+
+    /// The same, unless the key is of another revision.
+    ///
+    /// A key with a wanted revision is revoked first, so that nobody changes it in between.
+    pub(crate) async fn delete_if(
+        &self,
+        id: &KeyId,
+        revision: Option<u64>,
+        actor: &Actor,
+    ) -> Result<(), ManageError> {
+        if revision.is_some() {
+            let now = self.now();
+            let change = |record: &mut KeyRecord| {
+                check_revision(record, revision)?;
+                record.revoked_at.get_or_insert(now);
+                Ok(None)
+            };
+            self.modify(id, actor, change).await?;
+        }
         let stored = self.0.store.delete(id).await;
         let stored = stored.map_err(|error| ManageError::of_store(error, id))?;
         let holder = Holder::from(id);
@@ -314,12 +393,10 @@ impl KeyManager {
     }
 
     /// Reads a record, changes it and writes it back; once more where somebody else changed it in
-    /// between, unless the caller wants this revision or none. The event that `change` answers is
-    /// logged before the change is made.
+    /// between. The event that `change` answers is logged before the change is made.
     async fn modify(
         &self,
         id: &KeyId,
-        revision: Option<u64>,
         actor: &Actor,
         mut change: impl FnMut(&mut KeyRecord) -> Result<Option<KeyEvent>, ManageError> + Send,
     ) -> Result<KeyRecord, ManageError> {
@@ -328,9 +405,6 @@ impl KeyManager {
             let before = self.record(id).await?;
             let mut after = before.clone();
             let event = change(&mut after)?;
-            if revision.is_some_and(|revision| revision != before.revision) {
-                return Err(ManageError::Conflict);
-            }
             if after == before {
                 return Ok(before);
             }
@@ -398,6 +472,26 @@ fn refuse_revoked(record: &KeyRecord) -> Result<(), ManageError> {
     }
 }
 
+/// Whether a key is of the revision that is wanted, if one is.
+fn check_revision(record: &KeyRecord, wanted: Option<u64>) -> Result<(), ManageError> {
+    match wanted {
+        Some(wanted) if wanted != record.revision => Err(ManageError::Conflict),
+        _ => Ok(()),
+    }
+}
+
+fn check_grace(grace: Option<Duration>) -> Result<Duration, ManageError> {
+    match grace.unwrap_or_default() {
+        grace if grace > LONGEST_GRACE => {
+            Err(ManageError::invalid("grace", "is longer than 30 days"))
+        }
+        grace => Ok(grace),
+    }
+}
+
 const LONGEST_GRACE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How often a change is tried anew while others change the same key.
 const ATTEMPTS: usize = 16;
+
+#[cfg(test)]
+mod tests;
