@@ -62,6 +62,7 @@ mod input;
 mod openapi;
 mod policy;
 mod problem;
+mod refusals;
 
 use caller::Caller;
 use problem::Problem;
@@ -112,6 +113,15 @@ impl Management {
         let document = openapi::document(&calls, &parts);
         router
             .layer(Extension(openapi::Document::new(&document)))
+            .fallback(async || {
+                let detail = "There is nothing at this path.";
+                Problem::new(ProblemCode::NotFound, detail)
+            })
+            // axum adds `Allow`.
+            .method_not_allowed_fallback(async |method: Method| {
+                let detail = format!("{method} is not known here.");
+                Problem::new(ProblemCode::MethodNotAllowed, detail)
+            })
             .layer(middleware::from_fn_with_state(
                 Arc::clone(&parts),
                 caller::authenticate,

@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use axum::{
     body,
-    extract::{FromRequest, FromRequestParts, Path, Request},
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
 };
 use http::{HeaderMap, HeaderName, header::CONTENT_TYPE, request::Parts};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_path_to_error::{Error, Segment};
 
 use super::problem::{Problem, ProblemCode};
@@ -108,7 +108,12 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// A name in the path. What is no name cannot be there: 404.
+/// No query parameters: what takes none refuses those it does not know too.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// A name in the path, its last parameter. What is no name cannot be there: 404.
 pub(super) struct Named<T>(pub(super) T);
 
 impl<S, T> FromRequestParts<S> for Named<T>
@@ -119,13 +124,51 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        let not_found = |problem: String| Problem::new(ProblemCode::NotFound, problem);
-        let Path(text) = path.map_err(|_| not_found("The path is not UTF-8.".into()))?;
-        let name = text.parse();
-        name.map(Self)
-            .map_err(|error: InvalidName| not_found(format!("There is no such thing: {error}.")))
+        let [name] = last_parameters(parts, state).await?;
+        Ok(Self(parse_name(&name)?))
     }
+}
+
+/// The names that are the last two parameters of the path.
+pub(super) struct NamedPair<T, U>(pub(super) T, pub(super) U);
+
+impl<S, T, U> FromRequestParts<S> for NamedPair<T, U>
+where
+    S: Send + Sync,
+    T: FromStr<Err = InvalidName>,
+    U: FromStr<Err = InvalidName>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let [outer, inner] = last_parameters(parts, state).await?;
+        Ok(Self(parse_name(&outer)?, parse_name(&inner)?))
+    }
+}
+
+/// The last parameters of the path: those before them belong to where the host has nested the router.
+async fn last_parameters<S, const N: usize>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<[String; N], Problem>
+where
+    S: Send + Sync,
+{
+    let parameters = RawPathParams::from_request_parts(parts, state).await;
+    let parameters = parameters.map_err(|_| not_found("The path is not UTF-8."))?;
+    let values: Vec<_> = parameters.iter().map(|(_, value)| value).collect();
+    let last = values.last_chunk().map(|last| last.map(str::to_owned));
+    // Not reachable: the routes have the parameters that their handlers ask for.
+    last.ok_or_else(|| not_found("The path is too short."))
+}
+
+fn parse_name<T: FromStr<Err = InvalidName>>(text: &str) -> Result<T, Problem> {
+    let name = text.parse();
+    name.map_err(|error| not_found(format!("There is no such thing: {error}.")))
+}
+
+fn not_found(detail: impl Into<String>) -> Problem {
+    Problem::new(ProblemCode::NotFound, detail)
 }
 
 /// The only value of a header; nothing where it is not there.
