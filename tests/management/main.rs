@@ -1,0 +1,9 @@
+//! The management API over the memory backends: every call, every caller, every refusal.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "what fails in a test's helper fails the test"
+)]
+
+mod support;
+mod unknown;
