@@ -58,11 +58,13 @@ use crate::{
 };
 
 mod caller;
+mod etag;
 mod input;
 mod openapi;
 mod policy;
 mod problem;
 mod refusals;
+mod schema;
 
 use caller::Caller;
 use problem::Problem;

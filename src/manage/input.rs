@@ -1,17 +1,24 @@
 //! What clients send, read strictly: what is wrong is named, and nothing is guessed.
 
-use std::str::FromStr;
+use std::{borrow::Cow, ops::RangeInclusive, str::FromStr};
 
 use axum::{
     body,
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
 };
 use http::{HeaderMap, HeaderName, header::CONTENT_TYPE, request::Parts};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_path_to_error::{Error, Segment};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr, Schema,
+        schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, SchemaFormat, Type},
+    },
+};
 
 use super::problem::{Problem, ProblemCode};
-use crate::name::InvalidName;
+use crate::{clock::Timestamp, name::InvalidName};
 
 /// A JSON body of at most 64 KiB.
 ///
@@ -170,6 +177,79 @@ fn parse_name<T: FromStr<Err = InvalidName>>(text: &str) -> Result<T, Problem> {
 fn not_found(detail: impl Into<String>) -> Problem {
     Problem::new(ProblemCode::NotFound, detail)
 }
+
+/// The first instant at which something is no longer valid, as clients write it: an instant, or a
+/// date, which means through the end of that day in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit(pub(super) Timestamp);
+
+impl<'de> Deserialize<'de> for Limit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        let limit = Timestamp::parse_limit(&text).map(Self);
+        limit.map_err(|_| {
+            let expected = "neither an RFC 3339 date and time nor a date such as 2026-12-31";
+            serde::de::Error::custom(expected)
+        })
+    }
+}
+
+impl PartialSchema for Limit {
+    fn schema() -> RefOr<Schema> {
+        let format = |format| {
+            let format = SchemaFormat::KnownFormat(format);
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .format(Some(format))
+        };
+        // A fraction of a second has at most nine digits.
+        let instant = format(KnownFormat::DateTime).max_length(Some(35));
+        AnyOfBuilder::new()
+            .item(instant)
+            .item(format(KnownFormat::Date))
+            .description(Some(
+                "An instant (RFC 3339), or a date: through the end of that day, UTC. \
+                 Before 9999-12-30.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for Limit {}
+
+/// For a field that must be there and may be null: serde takes one that is left out for null.
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    T::deserialize(deserializer)
+}
+
+/// For a field where null is one thing, and leaving it out another.
+pub(super) fn if_given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// # Errors
+///
+/// 422 where a number is out of its bounds.
+pub(super) fn check_bounds(
+    field: &str,
+    number: u64,
+    bounds: RangeInclusive<u64>,
+) -> Result<(), Problem> {
+    match bounds.contains(&number) {
+        true => Ok(()),
+        false => {
+            let problem = format!("must be {} to {}", bounds.start(), bounds.end());
+            Err(Problem::unprocessable(field, problem))
+        }
+    }
+}
+
+/// The greatest number that every client reads alike (RFC 8259 §6): the log does not get there.
+pub(super) const GREATEST: u64 = (1 << 53) - 1;
 
 /// The only value of a header; nothing where it is not there.
 ///
