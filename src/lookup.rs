@@ -227,6 +227,13 @@ impl Lookup {
             && micros(now.monotonic) <= pass.fresh_until().saturating_add(micros(grace))
     }
 
+    /// Whether nothing has been told of a credential's key since it was read.
+    #[cfg(feature = "manage")]
+    pub(crate) fn is_unchanged(&self, pass: &Pass) -> bool {
+        self.store_changes
+            .still_current(pass.slot(), pass.key_stamp())
+    }
+
     /// When a key was last used through this layer, by its current or its previous text.
     pub(crate) fn last_used(&self, record: &KeyRecord) -> Option<Timestamp> {
         let previous = record.previous.as_ref().map(|previous| previous.digest);

@@ -48,23 +48,34 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use axum::{Extension, Router, middleware};
 use http::Method;
+use tokio::sync::watch;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use zeroize::Zeroizing;
 
+#[cfg(feature = "jwt")]
+use crate::jwt::SessionTokens;
 use crate::{
+    clock::Clock,
     keys::KeyManager,
     layer::{ApiKeyLayer, Shared},
     module_map::{ModuleMap, Requirement},
 };
 
+mod audit;
 mod caller;
 mod etag;
+mod events;
 mod input;
+mod licenses;
+mod limited_edition;
+mod modules;
 mod openapi;
 mod policy;
 mod problem;
 mod refusals;
 mod schema;
+#[cfg(feature = "jwt")]
+mod sessions;
 
 use caller::Caller;
 use problem::Problem;
@@ -82,6 +93,8 @@ pub struct ManagementBuilder {
     layer: Arc<Shared>,
     policy: Arc<dyn ManagementPolicy>,
     secret: Option<Zeroizing<[u8; 32]>>,
+    #[cfg(feature = "jwt")]
+    sessions: Option<SessionTokens>,
 }
 
 /// What all handlers work with.
@@ -94,6 +107,11 @@ pub(crate) struct Parts {
     policy: Arc<dyn ManagementPolicy>,
     /// What the texts of keys are made of that are asked for with an `Idempotency-Key`.
     secret: Zeroizing<[u8; 32]>,
+    /// Where callers get sessions; nothing: they get none.
+    #[cfg(feature = "jwt")]
+    sessions: Option<SessionTokens>,
+    /// Whether streams are to end.
+    closing: watch::Sender<bool>,
     /// The name of the cookie that a session may come in.
     cookie: Box<str>,
 }
@@ -105,13 +123,27 @@ impl Management {
             layer: Arc::clone(layer.shared()),
             policy: Arc::new(ByModule),
             secret: None,
+            #[cfg(feature = "jwt")]
+            sessions: None,
         }
+    }
+
+    /// Ends all streams of events, and those that begin from now on: call it when the service is to
+    /// stop, or their connections hold it up. Clients come back to whoever serves then, and go on
+    /// where they were.
+    pub fn shut_down(&self) {
+        self.0.closing.send_replace(true);
+    }
+
+    /// The OpenAPI 3.1 document of the API, as `GET /openapi.json` answers it.
+    pub fn openapi(&self) -> serde_json::Value {
+        openapi::document(api(&self.0).get_openapi(), &self.0)
     }
 
     /// The routes, to be nested where the host likes.
     pub fn router(&self) -> Router {
         let parts = Arc::clone(&self.0);
-        let (router, calls) = api().split_for_parts();
+        let (router, calls) = api(&parts).split_for_parts();
         let document = openapi::document(&calls, &parts);
         router
             .layer(Extension(openapi::Document::new(&document)))
@@ -133,14 +165,38 @@ impl Management {
 }
 
 /// Every call, with what the OpenAPI document says of it.
-fn api() -> OpenApiRouter<Arc<Parts>> {
-    OpenApiRouter::new().routes(routes!(openapi::read_openapi))
+fn api(parts: &Parts) -> OpenApiRouter<Arc<Parts>> {
+    let api = OpenApiRouter::new()
+        .routes(routes!(openapi::read_openapi))
+        .routes(routes!(modules::list_modules))
+        .routes(routes!(modules::map_module))
+        .routes(routes!(licenses::list_licenses))
+        .routes(routes!(licenses::set_license, licenses::remove_license))
+        .routes(routes!(
+            limited_edition::read_limited_edition,
+            limited_edition::set_limited_edition
+        ))
+        .routes(routes!(audit::read_audit))
+        .routes(routes!(events::follow_events));
+    parts.with_sessions(api)
 }
 
-impl Management {
-    /// The OpenAPI 3.1 document of the API, as `GET /openapi.json` answers it.
-    pub fn openapi(&self) -> serde_json::Value {
-        openapi::document(api().get_openapi(), &self.0)
+impl Parts {
+    fn clock(&self) -> &dyn Clock {
+        &*self.gate.gate.lookup.clock
+    }
+
+    #[cfg(feature = "jwt")]
+    fn with_sessions(&self, api: OpenApiRouter<Arc<Self>>) -> OpenApiRouter<Arc<Self>> {
+        match self.sessions {
+            Some(_) => api.routes(routes!(sessions::begin_session)),
+            None => api,
+        }
+    }
+
+    #[cfg(not(feature = "jwt"))]
+    fn with_sessions(&self, api: OpenApiRouter<Arc<Self>>) -> OpenApiRouter<Arc<Self>> {
+        api
     }
 }
 
@@ -179,6 +235,31 @@ impl ManagementBuilder {
         self
     }
 
+    /// Gives callers sessions with their rights, at `POST /sessions`. The layer must take them:
+    /// give its [`JwtVerifier`](crate::jwt::JwtVerifier) their issuer. By default there is no such
+    /// call.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayer, MemoryKeyStore, MemoryLedger, RouteModules};
+    /// # use tower_api_key::jwt::{JwtVerifier, SessionTokens, SigningKey};
+    /// # use tower_api_key::manage::Management;
+    /// # let map = RouteModules::builder().build()?;
+    /// let key = SigningKey::hs256("2026-11", [7; 32])?; // random bytes of yours
+    /// let sessions = SessionTokens::builder("https://hub.example", key).build()?;
+    /// let verifier = JwtVerifier::builder().with_issuer(sessions.issuer()).build()?;
+    /// let layer = ApiKeyLayer::builder(MemoryKeyStore::new(), map, MemoryLedger::new())
+    ///     .with_token_verifier(verifier)
+    ///     .build()?;
+    /// Management::builder(&layer).with_sessions(sessions).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "jwt")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+    pub fn with_sessions(mut self, sessions: SessionTokens) -> Self {
+        self.sessions = Some(sessions);
+        self
+    }
+
     /// The management API.
     ///
     /// # Errors
@@ -199,6 +280,9 @@ impl ManagementBuilder {
             layer: self.layer,
             policy: self.policy,
             secret,
+            #[cfg(feature = "jwt")]
+            sessions: self.sessions,
+            closing: watch::Sender::new(false),
             cookie: COOKIE.into(),
         })))
     }

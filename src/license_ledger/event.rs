@@ -26,6 +26,7 @@ pub enum KeyEvent {
 ///
 /// Its serde form is one flat object: `seq`, `at`, `actor`, `event`, then the fields of the event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "manage", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct LicenseEvent {
     /// Its place in the log: 1, 2, 3 … without gaps.
@@ -67,6 +68,7 @@ impl LicenseEvent {
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "manage", derive(utoipa::ToSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 #[expect(
@@ -188,6 +190,7 @@ impl EventKind {
 
 /// What gave a holder its seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "manage", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ReservedCause {
@@ -211,6 +214,7 @@ pub enum ReservedCause {
 
 /// What took a holder's seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "manage", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RemovedCause {

@@ -61,6 +61,14 @@ impl Lookup {
         digest.of_token(changes.stamp().number())
     }
 
+    /// How often verifiers have told that their answers no longer hold: while it stays, every token
+    /// that was taken is as it was.
+    #[cfg(feature = "manage")]
+    pub(crate) fn withdrawals(&self) -> u64 {
+        let changes = self.verifiers.iter().map(|verifier| &verifier.changes);
+        changes.map(|changes| changes.stamp().number()).sum()
+    }
+
     pub(super) async fn verify_token(
         &self,
         digest: KeyDigest,

@@ -13,6 +13,8 @@ use super::problem::Problem;
 pub(super) struct Refusals;
 /// What a call with a body may be refused with too.
 pub(super) struct BodyRefusals;
+/// What a call with parameters that have bounds may be refused with too.
+pub(super) struct Unprocessable;
 /// What a call on a thing that may not be there may be refused with too.
 pub(super) struct Missing;
 /// What a call on a thing that may not be in a state for it may be refused with too.
@@ -60,6 +62,12 @@ impl IntoResponses for BodyRefusals {
             (415, "The body is not `application/json`."),
             (422, "A value cannot be taken; `field` names whose."),
         ])
+    }
+}
+
+impl IntoResponses for Unprocessable {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        documented([(422, "A value cannot be taken; `field` names whose.")])
     }
 }
 

@@ -1,0 +1,231 @@
+//! Licenses: their seats, their time, and who uses them.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Parts,
+    caller::Caller,
+    etag::{self, IfMatch},
+    input::{self, Body, Limit, Named, Nothing, Query},
+    problem::Problem,
+    refusals::{BodyRefusals, Missing, Refusals, Stale},
+};
+use crate::{
+    clock::Timestamp,
+    keys::ManageError,
+    license_ledger::{EventKind, License, LicenseId, LicenseUse, Overview, Seats},
+};
+
+/// A license, and how much of it is used.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = License)]
+pub(super) struct UsedLicense {
+    id: LicenseId,
+    #[schema(required = true)]
+    seats: Seats,
+    /// The first instant at which it is no longer valid; null: it is valid for ever.
+    #[schema(required = true)]
+    valid_until: Option<Timestamp>,
+    /// How many hold a seat.
+    used: u64,
+    /// How many wait for one.
+    waiting: u64,
+    status: LicenseStatus,
+    /// The entity tag of `seats` and `valid_until`, for `If-Match`.
+    etag: String,
+}
+
+/// Whether a license gives out seats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum LicenseStatus {
+    /// It does.
+    Valid,
+    /// It is past its end.
+    Expired,
+    /// Limited edition is on, in which every license counts as expired.
+    LimitedEdition,
+}
+
+/// What a license is to be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetLicense {
+    #[serde(deserialize_with = "input::given")]
+    #[schema(required = true)]
+    seats: Seats,
+    /// Null: it is valid for ever.
+    #[serde(deserialize_with = "input::given")]
+    #[schema(required = true)]
+    valid_until: Option<Limit>,
+}
+
+impl UsedLicense {
+    fn new(
+        LicenseUse {
+            license,
+            used,
+            waiting,
+            ..
+        }: LicenseUse,
+        status: LicenseStatus,
+    ) -> Self {
+        Self {
+            etag: entity_tag(&license),
+            id: license.id,
+            seats: license.seats,
+            valid_until: license.valid_until,
+            used,
+            waiting,
+            status,
+        }
+    }
+}
+
+impl LicenseStatus {
+    /// As a request that asks now is answered.
+    fn of(license: &License, overview: &Overview, now: Timestamp) -> Self {
+        let now = now.max(overview.clock);
+        match license.valid_until {
+            _ if overview.limited_edition => Self::LimitedEdition,
+            Some(end) if now >= end => Self::Expired,
+            _ => Self::Valid,
+        }
+    }
+}
+
+impl Parts {
+    fn status(&self, license: &License, overview: &Overview) -> LicenseStatus {
+        let now = self.clock().now().wall;
+        LicenseStatus::of(license, overview, now)
+    }
+
+    /// What is known of a license; nothing where there is none with this id.
+    async fn used_license(&self, id: &LicenseId) -> Result<Option<UsedLicense>, Problem> {
+        let overview = self.manager.overview().await?;
+        let licenses = overview.licenses.iter();
+        let found = licenses.clone().find(|used| used.license.id == *id);
+        Ok(found.map(|used| {
+            let status = self.status(&used.license, &overview);
+            UsedLicense::new(used.clone(), status)
+        }))
+    }
+}
+
+/// All licenses, in order of their id.
+#[utoipa::path(
+    get,
+    path = "/licenses",
+    tag = "licenses",
+    responses((status = 200, description = "All licenses.", body = Vec<UsedLicense>), Refusals)
+)]
+pub(super) async fn list_licenses(
+    State(parts): State<Arc<Parts>>,
+    _: Query<Nothing>,
+) -> Result<Json<Vec<UsedLicense>>, Problem> {
+    let overview = parts.manager.overview().await?;
+    let licenses = overview.licenses.iter().map(|used| {
+        let status = parts.status(&used.license, &overview);
+        UsedLicense::new(used.clone(), status)
+    });
+    Ok(Json(licenses.collect()))
+}
+
+/// Adds a license, or changes seats and validity of the one with this id together.
+#[utoipa::path(
+    put,
+    path = "/licenses/{id}",
+    tag = "licenses",
+    params(
+        ("id" = LicenseId, Path, description = "The license."),
+        ("If-Match" = Option<String>, Header, description = "Sets it only where its `etag` is one of these.")
+    ),
+    request_body = SetLicense,
+    responses(
+        (
+            status = 200, description = "The license was there.", body = UsedLicense,
+            headers(("ETag" = String, description = "Of its seats and its end."))
+        ),
+        (
+            status = 201, description = "The license is new.", body = UsedLicense,
+            headers(("ETag" = String, description = "Of its seats and its end."))
+        ),
+        Refusals, Missing, Stale, BodyRefusals
+    )
+)]
+pub(super) async fn set_license(
+    State(parts): State<Arc<Parts>>,
+    caller: Caller,
+    Named(id): Named<LicenseId>,
+    _: Query<Nothing>,
+    if_match: IfMatch,
+    Body(set): Body<SetLicense>,
+) -> Result<Response, Problem> {
+    parts.check(&if_match, &id).await?;
+    let valid_until = set.valid_until.map(|Limit(end)| end);
+    let license = License::new(id.clone(), set.seats).with_valid_until(valid_until);
+    let events = parts.manager.set_license(license, &caller.actor).await?;
+    let is_new = events.iter().any(
+        |event| matches!(&event.kind, EventKind::LicenseAdded { license, .. } if *license == id),
+    );
+    let status = if is_new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    // Nothing where somebody else has removed it since.
+    let license = parts.used_license(&id).await?;
+    let license = license.ok_or(ManageError::UnknownLicense(id))?;
+    let tag = etag::header(&license.etag);
+    Ok((status, tag, Json(license)).into_response())
+}
+
+/// Removes a license. Its modules stay mapped to it, and who uses them is refused.
+#[utoipa::path(
+    delete,
+    path = "/licenses/{id}",
+    tag = "licenses",
+    params(
+        ("id" = LicenseId, Path, description = "The license."),
+        ("If-Match" = Option<String>, Header, description = "Removes it only where its `etag` is one of these.")
+    ),
+    responses((status = 204, description = "It is gone."), Refusals, Missing, Stale)
+)]
+pub(super) async fn remove_license(
+    State(parts): State<Arc<Parts>>,
+    caller: Caller,
+    Named(id): Named<LicenseId>,
+    _: Query<Nothing>,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
+    parts.check(&if_match, &id).await?;
+    parts.manager.remove_license(&id, &caller.actor).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl Parts {
+    async fn check(&self, if_match: &IfMatch, id: &LicenseId) -> Result<(), Problem> {
+        if *if_match == IfMatch::Absent {
+            return Ok(());
+        }
+        let license = self.used_license(id).await?;
+        if_match.check(license.as_ref().map(|license| &*license.etag))
+    }
+}
+
+/// Of what a client sets, and of nothing that others change by using it.
+fn entity_tag(license: &License) -> String {
+    match license.valid_until {
+        Some(end) => etag::entity_tag(format_args!("{};{end}", license.seats)),
+        None => etag::entity_tag(license.seats),
+    }
+}

@@ -1,0 +1,59 @@
+//! Limited edition, in which every license counts as expired.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Parts,
+    caller::Caller,
+    input::{Body, Nothing, Query},
+    problem::Problem,
+    refusals::{BodyRefusals, Refusals},
+};
+
+/// Whether limited edition is on: then every license counts as expired.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitedEdition {
+    enabled: bool,
+}
+
+/// Whether limited edition is on.
+#[utoipa::path(
+    get,
+    path = "/limited-edition",
+    tag = "licenses",
+    responses((status = 200, description = "Whether it is on.", body = LimitedEdition), Refusals)
+)]
+pub(super) async fn read_limited_edition(
+    State(parts): State<Arc<Parts>>,
+    _: Query<Nothing>,
+) -> Result<Json<LimitedEdition>, Problem> {
+    let enabled = parts.manager.overview().await?.limited_edition;
+    Ok(Json(LimitedEdition { enabled }))
+}
+
+/// Switches limited edition.
+#[utoipa::path(
+    put,
+    path = "/limited-edition",
+    tag = "licenses",
+    request_body = LimitedEdition,
+    responses(
+        (status = 200, description = "As it is now.", body = LimitedEdition),
+        Refusals, BodyRefusals
+    )
+)]
+pub(super) async fn set_limited_edition(
+    State(parts): State<Arc<Parts>>,
+    caller: Caller,
+    _: Query<Nothing>,
+    Body(LimitedEdition { enabled }): Body<LimitedEdition>,
+) -> Result<Json<LimitedEdition>, Problem> {
+    let manager = &parts.manager;
+    manager.set_limited_edition(enabled, &caller.actor).await?;
+    Ok(Json(LimitedEdition { enabled }))
+}
