@@ -1,0 +1,142 @@
+// Calls to the management API and the session. Every path is relative to the page's base address.
+
+/// A call that did not succeed: what the service says of it, in its own words.
+export class Problem extends Error {
+  constructor(status, body) {
+    super(body.detail ?? body.title ?? `The service answered with status ${status}.`);
+    this.status = status;
+    this.code = body.code ?? "";
+    this.remediation = body.remediation ?? "";
+    // Of `modules[0]` or `scopes.1` the input is the one of the whole field.
+    this.field = /^[a-z_]+/.exec(body.field ?? "")?.[0] ?? null;
+  }
+}
+
+let session = null;
+let skew = 0;
+let whenEnded = () => {};
+
+/// The session: `{name, key_id, role, expires_at, csrf_token}`, or null.
+export const current = () => session;
+
+/// Whether the person is an administrator, and not a manager only.
+export const isAdministrator = () => session?.role === "administrator";
+
+/// The service's time, as far as this page knows it, in milliseconds.
+export const now = () => Date.now() + skew;
+
+/// Calls `task` when the service no longer takes the session.
+export function onEnded(task) {
+  whenEnded = task;
+}
+
+async function send(method, path, { body, headers = {}, signal } = {}) {
+  const unsafe = method !== "GET";
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (unsafe && session) headers["X-CSRF-Token"] = session.csrf_token;
+  let response;
+  try {
+    response = await fetch(path, {
+      method, headers, signal,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      credentials: "same-origin", cache: "no-store", redirect: "error",
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, {
+      code: "unreachable",
+      detail: "The service could not be reached.",
+      remediation: unsafe
+        ? "It is not known whether the change was made. Check the connection and try again."
+        : "Check the connection. The page goes on by itself when the service is back.",
+    });
+  }
+  const date = Date.parse(response.headers.get("Date") ?? "");
+  // `Date` has whole seconds: less than that is no difference between the clocks.
+  if (Number.isFinite(date)) skew = Math.abs(date - Date.now()) > 2000 ? date - Date.now() : 0;
+  if (response.ok) return response;
+  let problem = {};
+  try {
+    problem = await response.json();
+  } catch {
+    // A proxy in between may answer with anything: the status is what is known.
+  }
+  throw new Problem(response.status, problem ?? {});
+}
+
+async function read(response) {
+  const text = await response.text();
+  return text ? JSON.parse(text) : null;
+}
+
+/// One call. Answers with `{data, etag}`; throws a `Problem`.
+export async function call(method, path, { body, ifMatch, idempotencyKey, signal } = {}) {
+  const headers = {};
+  if (ifMatch) headers["If-Match"] = ifMatch;
+  if (idempotencyKey) headers["Idempotency-Key"] = idempotencyKey;
+  try {
+    const response = await send(method, `api/${path}`, { body, headers, signal });
+    return { data: await read(response), etag: response.headers.get("ETag") };
+  } catch (error) {
+    if (error.status === 401) whenEnded();
+    throw error;
+  }
+}
+
+/// The data of a reading call.
+export const get = async (path, signal) => (await call("GET", path, { signal })).data;
+
+/// A segment of a path.
+export const part = encodeURIComponent;
+
+/// A query string of what is given.
+export function query(values) {
+  const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return given.length ? `?${new URLSearchParams(given)}` : "";
+}
+
+/// A name for one attempt, so that sending it again does not do it twice.
+export function attemptName() {
+  // `randomUUID` is there on HTTPS and localhost only.
+  if (crypto.randomUUID) return crypto.randomUUID();
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/// Reads the session of the cookie: null where there is none.
+export async function readSession() {
+  try {
+    session = await read(await send("GET", "session"));
+  } catch (error) {
+    if (error.status !== 401 && error.status !== 403) throw error;
+    session = null;
+  }
+  return session;
+}
+
+/// Signs in with a management key.
+export async function signIn(key) {
+  session = await read(await send("POST", "session", { body: { key } }));
+  return session;
+}
+
+/// Forgets the session here, and tells the service.
+export async function signOut() {
+  try {
+    if (session) await send("DELETE", "session");
+  } finally {
+    session = null;
+  }
+}
+
+/// Forgets the session here: the service has ended it.
+export function forgetSession() {
+  session = null;
+}
+
+/// Opens the stream of events after `lastSeen`. Not an `EventSource`: that one tells neither why it
+/// was refused nor that the heartbeats stopped.
+export function openEvents(lastSeen, signal) {
+  const headers = { Accept: "text/event-stream" };
+  if (lastSeen !== null) headers["Last-Event-ID"] = String(lastSeen);
+  return send("GET", "api/events", { headers, signal });
+}

@@ -1,0 +1,104 @@
+// The stream of events: what happened anywhere, within a moment, and whether it can be heard.
+
+import { openEvents } from "./api.js";
+
+/// Without a heartbeat for this long a connection counts as lost (the service sends one each 15 s).
+const SILENCE = 40_000;
+const FIRST_WAIT = 1_000;
+const LONGEST_WAIT = 30_000;
+
+const listeners = new Set();
+let running = null;
+
+/// Calls `task` with each event; answers with what ends that.
+export function onEvent(task) {
+  listeners.add(task);
+  return () => listeners.delete(task);
+}
+
+/// Follows the events until `stop`. `told` learns of the connection: `{up, retryAt, problem}`.
+export function follow(told) {
+  stop();
+  const run = { over: false, lastSeen: null, wake: null, told };
+  running = run;
+  keepOpen(run);
+}
+
+/// Ends the stream.
+export function stop() {
+  if (!running) return;
+  running.over = true;
+  running.abort?.abort();
+  running.wake?.();
+  running = null;
+}
+
+/// Tries again at once.
+export function retryNow() {
+  running?.wake?.();
+}
+
+addEventListener("online", retryNow);
+document.addEventListener("visibilitychange", () => document.hidden || retryNow());
+
+async function keepOpen(run) {
+  let failures = 0;
+  while (!run.over) {
+    let problem = null;
+    try {
+      await readStream(run, () => {
+        failures = 0;
+        run.told({ up: true });
+      });
+    } catch (error) {
+      problem = error;
+    }
+    if (run.over) return;
+    if (problem?.status === 401) return run.told({ up: false, ended: true });
+    failures += 1;
+    const longest = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1));
+    // A service that comes back is not asked by all its pages in the same instant.
+    const wait = longest * (0.5 + Math.random() / 2);
+    run.told({ up: false, retryAt: Date.now() + wait, problem });
+    await new Promise((wake) => {
+      run.wake = wake;
+      setTimeout(wake, wait);
+    });
+    run.wake = null;
+  }
+}
+
+async function readStream(run, opened) {
+  const abort = new AbortController();
+  run.abort = abort;
+  let watch = setTimeout(() => abort.abort(), SILENCE);
+  try {
+    const response = await openEvents(run.lastSeen, abort.signal);
+    opened();
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let text = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      clearTimeout(watch);
+      watch = setTimeout(() => abort.abort(), SILENCE);
+      const blocks = (text + value).replaceAll("\r\n", "\n").split("\n\n");
+      text = blocks.pop();
+      for (const block of blocks) take(run, block);
+    }
+  } finally {
+    clearTimeout(watch);
+    abort.abort();
+  }
+}
+
+function take(run, block) {
+  const field = (name) => block.split("\n")
+    .filter((line) => line.startsWith(`${name}:`))
+    .map((line) => line.slice(name.length + 1).replace(/^ /, ""));
+  const data = field("data").join("\n");
+  if (!data) return;
+  const event = JSON.parse(data);
+  run.lastSeen = field("id")[0] ?? run.lastSeen;
+  for (const listener of listeners) listener(event);
+}
