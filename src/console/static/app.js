@@ -1,0 +1,104 @@
+// Where the page begins: the session, the routes, the shortcuts.
+
+import { current, forgetSession, onEnded, readSession, signOut } from "./api.js";
+import { activityPage } from "./activity.js";
+import { closeAll } from "./dialog.js";
+import { buildFrame } from "./frame.js";
+import { keyPage } from "./key.js";
+import { keysPage } from "./keys.js";
+import { licensePage } from "./license.js";
+import { licensesPage } from "./licenses.js";
+import { follow, stop } from "./live.js";
+import { forgetAll } from "./names.js";
+import { makeRunner } from "./runner.js";
+import { showHelp, useShortcuts } from "./shortcuts.js";
+import { showSignIn } from "./sign_in.js";
+import { button, problemBox } from "./ui.js";
+import { h } from "./dom.js";
+
+const ROUTES = [
+  [/^#\/keys$/, "keys", keysPage],
+  [/^#\/keys\/([^/]+)$/, "keys", keyPage],
+  [/^#\/licenses$/, "licenses", licensesPage],
+  [/^#\/licenses\/([^/]+)$/, "licenses", licensePage],
+  [/^#\/activity(?:\?(.*))?$/, "activity", activityPage],
+];
+const ENDED = "Your session has ended. Sign in again to go on where you were.";
+
+const app = document.getElementById("app");
+let frame = null;
+let runner = null;
+
+function route() {
+  if (!frame) return;
+  closeAll();
+  for (const [pattern, section, page] of ROUTES) {
+    const found = pattern.exec(location.hash);
+    if (!found) continue;
+    frame.section(section);
+    runner.open(page({ reload: runner.reload, render: runner.render }, decode(found[1])));
+    scrollTo(0, 0);
+    return;
+  }
+  location.replace("#/keys");
+}
+
+function decode(text) {
+  try {
+    return text === undefined ? undefined : decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function start() {
+  leave();
+  frame = buildFrame(app, { signOut: () => end(null, true), ended: () => end(ENDED), help: showHelp });
+  runner ??= makeRunner((title) => { document.title = `${title} · API Console`; });
+  runner.moveTo(frame.main);
+  let seenUp = false;
+  follow((state) => {
+    if (state.ended) return end(ENDED);
+    frame?.connection(state);
+    // Whatever happened while nobody listened is read now.
+    if (state.up && seenUp) runner.reload();
+    seenUp ||= state.up;
+  });
+  route();
+}
+
+function leave() {
+  stop();
+  runner?.close();
+  frame?.stop();
+  frame = null;
+  closeAll();
+}
+
+function end(why, told = false) {
+  if (!frame) return;
+  leave();
+  forgetAll();
+  if (told) signOut().catch(() => {});
+  else forgetSession();
+  showSignIn(app, why, start);
+}
+
+async function boot() {
+  try {
+    if (await readSession()) start();
+    else showSignIn(app, null, start);
+  } catch (problem) {
+    app.replaceChildren(h("main.sign-in", { id: "main" }, problemBox(problem, button("Try again", { drawing: "refresh", onclick: boot }))));
+  }
+}
+
+addEventListener("hashchange", route);
+onEnded(() => end(ENDED));
+document.getElementById("skip").addEventListener("click", (event) => {
+  // The fragment is the page's route: the link moves the focus only.
+  event.preventDefault();
+  document.getElementById("main")?.focus();
+});
+useShortcuts(() => Boolean(current() && frame));
+boot();

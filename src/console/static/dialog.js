@@ -1,0 +1,140 @@
+// Dialogs: forms that show what is wrong where it is wrong, and questions that say what follows.
+
+import { h, patch } from "./dom.js";
+import { icon } from "./icons.js";
+import { onEvent } from "./live.js";
+import { button } from "./ui.js";
+
+let number = 0;
+
+/// One input with its label. `control` gets the id, the name and what describes it.
+export function field(label, name, control, { hint, optional } = {}) {
+  const id = `field-${++number}`;
+  control.id = id;
+  if (!control.name) control.name = name;
+  control.setAttribute("aria-describedby", `${id}-hint ${id}-error`);
+  return h("div.field", { "data-field": name },
+    h("label", { for: id }, label, optional && h("span.faint", null, " optional")),
+    control,
+    h("p.hint", { id: `${id}-hint` }, hint),
+    h("p.field-error", { id: `${id}-error` }));
+}
+
+/// A group of inputs with its label.
+export function group(label, name, { hint }, ...children) {
+  const id = `field-${++number}`;
+  return h("fieldset.field", { "data-field": name, "aria-describedby": `${id}-hint ${id}-error` },
+    h("legend", null, label), hint && h("p.hint", { id: `${id}-hint` }, hint), children, h("p.field-error", { id: `${id}-error` }));
+}
+
+export const input = (props) => h("input", { type: "text", autocomplete: "off", spellcheck: "false", ...props });
+
+export const select = (options, chosen, props) => h("select", props, options.map(([value, text]) =>
+  h("option", { value, selected: value === chosen }, text)));
+
+/// A box to tick. `mark` is a radio's name where one of several is to be chosen.
+export function tick(label, { hint, trail, ...props }) {
+  return h("label.tick", null, h("input", { type: "checkbox", ...props }),
+    h("span.tick-text", null, h("span", null, label), hint && h("span.hint", null, hint)), trail);
+}
+
+/// Takes away the marks of an earlier attempt.
+function clearMarks(form) {
+  for (const marked of form.querySelectorAll("[aria-invalid]")) marked.removeAttribute("aria-invalid");
+  for (const text of form.querySelectorAll(".field-error")) text.textContent = "";
+}
+
+/// Marks a field as wrong; answers whether there is such a field.
+function mark(form, name, text) {
+  const box = form.querySelector(`[data-field="${CSS.escape(name)}"]`);
+  if (!box) return false;
+  box.querySelector(".field-error").textContent = text;
+  const control = box.querySelector("input, select, textarea");
+  control?.setAttribute("aria-invalid", "true");
+  control?.focus();
+  return true;
+}
+
+/// Shows a problem in a form: at its field where it has one.
+export function showProblem(form, problem) {
+  clearMarks(form);
+  const marked = problem.field && mark(form, problem.field, problem.message);
+  patch(form.querySelector(".form-problem"), !marked && h("div.notice.bad", { role: "alert", "data-test": "problem" }, icon("alert"),
+    h("div", null, h("p", null, h("strong", null, problem.message)), problem.remediation && h("p", null, problem.remediation))));
+}
+
+/// A dialog with a form. `run(form)` does it: what it throws is shown and the dialog stays.
+/// Answers with `{dialog, form, body, close}`.
+export function formDialog({ id, title, note, body, action, look = "primary", wide, run, cancel = "Cancel", closed }) {
+  const titleId = `dialog-${++number}`;
+  const submit = button(action, { look, type: "submit", "data-test": "submit" });
+  const form = h("form", { novalidate: true, onsubmit: (event) => { event.preventDefault(); attempt(); } },
+    h("div.dialog-head", null, h("h2", { id: titleId }, title),
+      h("button.icon-button", { type: "button", "aria-label": "Close", onclick: () => close() }, icon("cross"))),
+    h("div.dialog-body", null, note && h("p.dialog-note", null, note), body, h("div.form-problem")),
+    h("div.dialog-foot", null, button(cancel, { onclick: () => close(), "data-test": "cancel" }), submit));
+  const dialog = h("dialog", { id, class: wide ? "wide" : null, "aria-labelledby": titleId }, form);
+  let busy = false;
+  const close = () => dialog.close();
+  async function attempt() {
+    if (busy || submit.disabled) return;
+    busy = true;
+    dialog.classList.add("busy");
+    submit.setAttribute("aria-busy", "true");
+    try {
+      await run(form);
+      close();
+    } catch (problem) {
+      if (dialog.open) showProblem(form, problem);
+    } finally {
+      busy = false;
+      dialog.classList.remove("busy");
+      submit.removeAttribute("aria-busy");
+    }
+  }
+  show(dialog, closed);
+  return { dialog, form, submit, close };
+}
+
+/// Shows a dialog over the page until it is closed.
+export function show(dialog, closed) {
+  const before = document.activeElement;
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    closed?.();
+    if (before?.isConnected) before.focus();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+/// Closes whatever dialog is open.
+export function closeAll() {
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+}
+
+/// A question before something is done. `consequences` answers with the sentences that say what
+/// follows; they are asked for again when something happens meanwhile.
+export function ask({ title, text, consequences, children, action, look = "danger", id, run, closed }) {
+  const what = h("div.consequences", { "aria-live": "polite", "data-test": "consequences" });
+  let stopListening = () => {};
+  const asked = formDialog({
+    id, title, action, look, run,
+    body: [text && h("p", null, text), children, consequences && what],
+    closed: () => { stopListening(); closed?.(); },
+  });
+  const tell = async () => {
+    try {
+      const lines = await consequences();
+      patch(what, icon("right"), h("ul", null, lines.map((line) => h("li", null, line))));
+    } catch (problem) {
+      patch(what, icon("alert"), h("p", null, `What follows is not known: ${problem.message}`));
+    }
+  };
+  if (consequences) {
+    patch(what, h("span.bone.mid", { "aria-hidden": "true" }), h("span.unseen", null, "Asking what follows…"));
+    tell();
+    stopListening = onEvent(() => tell());
+  }
+  return { ...asked, tell };
+}

@@ -1,0 +1,109 @@
+// Shows one page at a time, and keeps what it shows true.
+
+import { h, patch } from "./dom.js";
+import { onEvent } from "./live.js";
+import { forget } from "./names.js";
+import { plain } from "./sentences.js";
+import { announce, button, pageHead, problemBox, skeleton } from "./ui.js";
+
+/// Events that come in a row are one reading of the page.
+const COALESCE = 250;
+/// What no event tells of (a key's last use, `5 min ago`) is read again this often.
+const REFRESH = 30_000;
+
+/// Makes the runner. A page is `{title, load(signal), view(data)}` and shown in the element that
+/// `moveTo` names.
+export function makeRunner(renamed) {
+  let main = null;
+  let page = null;
+  let data = null;
+  let failed = null;
+  let abort = null;
+  let loading = false;
+  let again = false;
+  let timer = null;
+  let heard = [];
+
+  function render() {
+    if (!page) return;
+    if (data !== null) patch(main, failed && problemBox(failed, retry()), page.view(data));
+    else if (failed) patch(main, pageHead({ title: page.title }), problemBox(failed, retry()));
+    else patch(main, pageHead({ title: page.title }), skeleton(), h("p.unseen", { role: "status" }, "Loading…"));
+    renamed(page.name?.(data) ?? page.title);
+  }
+
+  const retry = () => button("Try again", { drawing: "refresh", onclick: reload });
+
+  async function reload() {
+    if (loading) {
+      again = true;
+      return;
+    }
+    loading = true;
+    const shown = page;
+    const { signal } = (abort = new AbortController());
+    try {
+      const fresh = await shown.load(signal);
+      if (shown !== page) return;
+      data = fresh;
+      failed = null;
+    } catch (error) {
+      if (shown !== page || error.name === "AbortError" || error.status === 401) return;
+      failed = error;
+      if (error.status === 404) data = null;
+      if (!error.status && error.code !== "unreachable") throw error;
+    } finally {
+      if (shown === page) {
+        loading = false;
+        if (page) render();
+        if (again) {
+          again = false;
+          reload();
+        }
+      }
+    }
+  }
+
+  function close() {
+    page?.left?.();
+    abort?.abort();
+    page = data = failed = null;
+    loading = again = false;
+    clearTimeout(timer);
+    timer = null;
+    heard = [];
+  }
+
+  onEvent((event) => {
+    forget(event);
+    heard.push(event);
+    timer ??= setTimeout(async () => {
+      const news = heard;
+      timer = null;
+      heard = [];
+      if (!page) return;
+      page.heard?.(news);
+      await reload();
+      announce(news.length === 1 ? plain(news[0]) : `${plain(news.at(-1))}, and ${news.length - 1} more changes`);
+    }, COALESCE);
+  });
+
+  setInterval(() => document.hidden || (page && reload()), REFRESH);
+  document.addEventListener("visibilitychange", () => document.hidden || (page && reload()));
+
+  return {
+    open(next) {
+      close();
+      page = next;
+      main.replaceChildren();
+      render();
+      reload();
+    },
+    moveTo(element) {
+      main = element;
+    },
+    close,
+    reload,
+    render,
+  };
+}
