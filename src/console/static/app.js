@@ -15,6 +15,7 @@ import { showHelp, useShortcuts } from "./shortcuts.js";
 import { showSignIn } from "./sign_in.js";
 import { button, problemBox } from "./ui.js";
 import { h } from "./dom.js";
+import { exactly } from "./words.js";
 
 const ROUTES = [
   [/^#\/keys$/, "keys", keysPage],
@@ -75,12 +76,18 @@ function leave() {
   closeAll();
 }
 
-function end(why, told = false) {
+async function end(why, chosen = false) {
   if (!frame) return;
+  const { expires_at: until } = current();
   leave();
   forgetAll();
-  if (told) signOut().catch(() => {});
-  else forgetSession();
+  if (chosen) {
+    await signOut().catch(() => {
+      why = `The service could not be told: the session in this browser lasts until ${exactly(until)}.`;
+    });
+  } else {
+    forgetSession();
+  }
   showSignIn(app, why, start);
 }
 

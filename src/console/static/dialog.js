@@ -49,6 +49,8 @@ function mark(form, name, text) {
   const box = form.querySelector(`[data-field="${CSS.escape(name)}"]`);
   if (!box) return false;
   box.querySelector(".field-error").textContent = text;
+  const folded = box.closest("details");
+  if (folded) folded.open = true;
   const control = box.querySelector("input, select, textarea");
   control?.setAttribute("aria-invalid", "true");
   control?.focus();
@@ -63,8 +65,8 @@ export function showProblem(form, problem) {
     h("div", null, h("p", null, h("strong", null, problem.message)), problem.remediation && h("p", null, problem.remediation))));
 }
 
-/// A dialog with a form. `run(form)` does it: what it throws is shown and the dialog stays.
-/// Answers with `{dialog, form, body, close}`.
+/// A dialog with a form. `run(form)` does it: what it throws is shown and the dialog stays, as it
+/// does where `run` answers `stay`. Answers with `{dialog, form, body, close}`.
 export function formDialog({ id, title, note, body, action, look = "primary", wide, run, cancel = "Cancel", closed }) {
   const titleId = `dialog-${++number}`;
   const submit = button(action, { look, type: "submit", "data-test": "submit" });
@@ -82,8 +84,7 @@ export function formDialog({ id, title, note, body, action, look = "primary", wi
     dialog.classList.add("busy");
     submit.setAttribute("aria-busy", "true");
     try {
-      await run(form);
-      close();
+      if ((await run(form)) !== "stay") close();
     } catch (problem) {
       if (dialog.open) showProblem(form, problem);
     } finally {
@@ -93,6 +94,10 @@ export function formDialog({ id, title, note, body, action, look = "primary", wi
     }
   }
   show(dialog, closed);
+  // Of a question about something that cannot be undone the careful answer is at hand.
+  const first = form.querySelector(".dialog-body :is(input, select, textarea):not([type=hidden]):not(:disabled)")
+    ?? (look === "danger" ? form.querySelector("[data-test=cancel]") : submit);
+  first.focus();
   return { dialog, form, submit, close };
 }
 

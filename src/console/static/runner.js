@@ -26,7 +26,9 @@ export function makeRunner(renamed) {
 
   function render() {
     if (!page) return;
-    if (data !== null) patch(main, failed && problemBox(failed, retry()), page.view(data));
+    // That nothing can be reached is what the frame's banner says.
+    const shownProblem = failed && failed.code !== "unreachable" && problemBox(failed, retry());
+    if (data !== null) patch(main, shownProblem, page.view(data));
     else if (failed) patch(main, pageHead({ title: page.title }), problemBox(failed, retry()));
     else patch(main, pageHead({ title: page.title }), skeleton(), h("p.unseen", { role: "status" }, "Loading…"));
     renamed(page.name?.(data) ?? page.title);

@@ -1,0 +1,111 @@
+// The page REST API Keys: all keys, the newest thing about each, and the way to a new one.
+
+import { get, query } from "./api.js";
+import { h, settled } from "./dom.js";
+import { icon } from "./icons.js";
+import { createKey } from "./key_create.js";
+import { learn } from "./names.js";
+import { button, empty, keyBadge, moduleChip, notice, pageHead, table, when } from "./ui.js";
+import { count, keyState } from "./words.js";
+
+const PAGE = 50;
+const MOST_AT_ONCE = 500;
+const COLUMNS = [["Name", "main"], ["Status"], ["Modules", "modules"], ["Tier"], ["Created"], ["Last used"]];
+
+/// What somebody searched for is still there when they come back from a key.
+let searched = "";
+
+/// The remark that limited edition is on.
+export const limitedNotice = (enabled) => enabled && notice("warn", "alert",
+  h("p", { "data-test": "limited-edition-on" }, h("strong", null, "Limited edition is on. "),
+    "Every module that needs a license is refused until it is switched off in ", h("a", { href: "#/licenses" }, "License & Features"), "."));
+
+/// Makes the page.
+export function keysPage({ reload }) {
+  let wanted = PAGE;
+  const search = settled(250, (text) => {
+    searched = text.trim();
+    wanted = PAGE;
+    reload();
+  });
+
+  async function load(signal) {
+    const items = [];
+    const others = Promise.all([get("licenses", signal), get("limited-edition", signal)]);
+    let cursor = null;
+    do {
+      const limit = Math.min(MOST_AT_ONCE, wanted - items.length);
+      const page = await get(`keys${query({ limit, cursor, q: searched })}`, signal);
+      items.push(...page.items);
+      cursor = page.next_cursor;
+    } while (cursor && items.length < wanted);
+    learn(items);
+    const [licenses, limited] = await others;
+    return { items, cursor, licenses: new Map(licenses.map((license) => [license.id, license])), limited: limited.enabled };
+  }
+
+  function row(key, licenses) {
+    const state = keyState(key);
+    return {
+      key: key.id,
+      sign: `${state} ${key.modules.map(({ module, status }) => `${module}:${status}`).join(" ")}`,
+      props: { "data-test": "key-row" },
+      cells: [
+        [h("div.name-cell", null,
+          h("a.row-link", { href: `#/keys/${encodeURIComponent(key.id)}` }, key.name),
+          h("span.sub", null, h("span.mono", null, key.hint),
+            key.administrator && h("span.tag", null, icon("shield"), "Administrator"),
+            key.environment !== "live" && h("span.tag", null, key.environment)))],
+        keyBadge(state),
+        key.modules.length
+          ? h("div.chips", null, key.modules.map((module) => moduleChip(module, licenses)))
+          : h("span.faint", null, key.administrator ? "All (administrator)" : "None"),
+        key.tier ?? h("span.faint", null, "standard"),
+        when(key.created_at),
+        when(key.last_used_at),
+      ],
+    };
+  }
+
+  function listing({ items, cursor, licenses }) {
+    if (!items.length && searched) {
+      return empty("search", "No key matches", `Nothing is called, or ends, like “${searched}”.`, button("Clear the search", {
+        onclick: () => {
+          const box = document.getElementById("search");
+          box.value = "";
+          box.focus();
+          search("");
+        },
+      }));
+    }
+    if (!items.length) {
+      return empty("key", "No API key yet", "A key lets a program call the REST API: give it a name and the modules it needs.",
+        button("Add New API Key", { look: "primary", drawing: "plus", onclick: createKey }));
+    }
+    return [
+      table("REST API keys", COLUMNS, items.map((key) => row(key, licenses)), { id: "keys-table", class: "rows" }),
+      h("div.list-foot", null,
+        h("span", { role: "status" }, cursor ? `${count(items.length, "key")} shown` : count(items.length, "key")),
+        cursor && button("Load more", { id: "load-more", onclick: () => { wanted += PAGE; reload(); } })),
+    ];
+  }
+
+  return {
+    title: "REST API Keys",
+    load,
+    view: (data) => [
+      pageHead({
+        trail: "User Management",
+        title: "REST API Keys",
+        note: "Programs use these keys to call the REST API. A key's modules decide what it may call.",
+        actions: button("Add New API Key", { look: "primary", drawing: "plus", id: "add-key", onclick: createKey }),
+      }),
+      limitedNotice(data.limited),
+      h("section.card.flush", { "aria-label": "Keys" },
+        h("div.toolbar", null, h("label.search", null, icon("search"), h("span.unseen", null, "Search keys"),
+          h("input", { type: "search", id: "search", placeholder: "Search by name", value: searched, autocomplete: "off",
+            spellcheck: "false", maxlength: 200, oninput: (event) => search(event.target.value) }), h("kbd", { "aria-hidden": "true" }, "/"))),
+        listing(data)),
+    ],
+  };
+}
