@@ -1,0 +1,85 @@
+// The page of one license: who holds it, who waits for it.
+
+import { get, part, query } from "./api.js";
+import { h } from "./dom.js";
+import { limitedNotice } from "./keys.js";
+import { changeLicense, removeLicense } from "./license_actions.js";
+import { licenseBadge, licenseWhy } from "./licenses.js";
+import { learn, lookUp } from "./names.js";
+import { releaseButton, since, unusedChoice } from "./unused.js";
+import { button, card, empty, holder, notice, pageHead, table, usageBar, when } from "./ui.js";
+import { count, endsIn, licenseState, place, validThrough } from "./words.js";
+
+/// Makes the page of the license `id`.
+export function licensePage({ reload, render }, id) {
+  let unused = "";
+
+  async function load(signal) {
+    const [licenses, modules, limited, line] = await Promise.all([
+      get("licenses", signal), get("modules", signal), get("limited-edition", signal),
+      get(`licenses/${part(id)}/reservations${query({ unused_since: since(unused) })}`, signal),
+    ]);
+    const holders = [...line.reserved, ...line.waiting];
+    learn(holders);
+    await lookUp(holders.map((entry) => entry.key_id));
+    const license = licenses.find((entry) => entry.id === id);
+    return { license, modules: modules.filter((entry) => entry.license === id), limited: limited.enabled, ...line };
+  }
+
+  function reservedCard({ reserved, license }) {
+    const rows = reserved.map((entry) => ({
+      key: entry.key_id,
+      props: { "data-test": "reserved-row" },
+      cells: [holder(entry.key_id), when(entry.since), when(entry.last_used_at), releaseButton(id, entry.key_id, reload)],
+    }));
+    const choice = unusedChoice(unused, (value) => { unused = value; render(); reload(); });
+    return card("Reserved", { id: "reserved", flush: true, actions: choice, note: unused ? "Who holds a seat without having used it." : "Who holds a seat, the oldest reservation first." },
+      rows.length ? table("Reserved", [["Key", "main"], ["Held since"], ["Last used"], ["Actions", "actions"]], rows, { class: "rows" })
+        : unused ? empty("check", "Every seat is in use", "No key holds a seat of this license without having used it.")
+        : empty("key", "Nobody holds a seat", license.waiting ? "Nobody can get one at present." : "Assign a key a module of this license."));
+  }
+
+  function waitingCard({ waiting }) {
+    const rows = waiting.map((entry) => ({
+      key: entry.key_id,
+      sign: String(entry.position),
+      props: { "data-test": "waiting-row" },
+      cells: [h("span.place", null, place(entry.position)), holder(entry.key_id), when(entry.since)],
+    }));
+    return card("Waiting in line", { id: "waiting", flush: true, note: "The first in line gets the next seat that comes free." },
+      rows.length ? table("Waiting", [["Place"], ["Key"], ["Assigned"]], rows, { class: "rows" })
+        : empty("check", "Nobody waits", "Whoever needs a seat has one."));
+  }
+
+  return {
+    title: "License",
+    name: () => id,
+    load,
+    view(data) {
+      const { license, modules, limited } = data;
+      if (!license) return [pageHead({ trail: [h("a", { href: "#/licenses" }, "License & Features"), " /"], title: id }), notice("bad", "alert", h("p", null, "There is no license of this name any more."))];
+      const state = licenseState(license, limited);
+      const why = licenseWhy(license, limited);
+      const tile = (title, ...value) => h("div.tile", null, h("p.label", null, title), value);
+      return [
+        pageHead({
+          trail: [h("a", { href: "#/licenses" }, "License & Features"), " /"],
+          title: id,
+          aside: [licenseBadge(license, limited), why && h("span.why", null, why)],
+          actions: [
+            button("Change seats or date", { drawing: "edit", id: "change", onclick: () => changeLicense(license, reload) }),
+            button("Remove", { look: "danger", drawing: "trash", id: "remove", onclick: () => removeLicense(license, reload) }),
+          ],
+        }),
+        limitedNotice(limited),
+        state === "expired" && notice("warn", "clock", h("p", null, h("strong", null, "This license has expired."), " Its modules are refused until it is renewed; modules and places in line stay.")),
+        h("section.tiles", { "aria-label": "Overview" },
+          tile("Seats", usageBar(license)),
+          tile("Waiting", h("b.figure", { "data-test": "waiting" }, String(license.waiting)), h("span.sub", null, license.waiting ? `${count(license.waiting, "key")} without a seat` : "Nobody waits")),
+          tile("Valid", h("b", null, validThrough(license.valid_until)), h("span.sub", null, state === "soon" ? endsIn(license.valid_until) : license.valid_until ? null : "Never expires")),
+          tile("Modules", modules.length ? h("div.chips", null, modules.map(({ module }) => h("span.chip.mono", null, module))) : h("span.faint", null, "No module needs it"))),
+        h("div.halves", null, reservedCard(data), waitingCard(data)),
+      ];
+    },
+  };
+}

@@ -1,0 +1,183 @@
+// What can be done with licenses and modules, each asked first with what follows from it.
+
+import { call, get, now, part } from "./api.js";
+import { ask, field, formDialog, input, select, tick } from "./dialog.js";
+import { h, patch, settled } from "./dom.js";
+import { icon } from "./icons.js";
+import { fault } from "./key_fields.js";
+import { takeModules } from "./key_actions.js";
+import { learn } from "./names.js";
+import { onEvent } from "./live.js";
+import { holderText, planOfLicense } from "./sentences.js";
+import { toast, toastProblem } from "./ui.js";
+import { count, list, validThrough } from "./words.js";
+
+const DAY = 86_400_000;
+const NAME = /^[!-~]{1,200}$/;
+
+/// The inputs of seats and end.
+function licenseFields(license) {
+  const seats = input({ type: "number", min: 0, max: 4294967295, step: 1, inputmode: "numeric", value: license.seats ?? "", disabled: license.seats === null });
+  const unlimited = h("input", { type: "checkbox", name: "unlimited", checked: license.seats === null, onchange: () => { seats.disabled = unlimited.checked; } });
+  const day = license.valid_until ? new Date(Date.parse(license.valid_until) - 1).toISOString().slice(0, 10) : "";
+  const until = input({ type: "date", value: day, max: "9998-12-31" });
+  const exact = license.valid_until && Date.parse(license.valid_until) % DAY !== 0;
+  return [
+    h("div.pair.bottom", null, field("Seats", "seats", seats, { hint: "How many keys may hold it at once." }), h("label.tick.beside", null, unlimited, h("span.tick-text", null, "Unlimited"))),
+    field("Valid through", "valid_until", until, {
+      hint: exact ? `Now ${validThrough(license.valid_until).toLowerCase()}. Another date means through the end of that day, UTC.` : "Through the end of that day, UTC. Empty: no end.",
+    }),
+  ];
+}
+
+/// What stands in those inputs.
+function readLicense(form, license) {
+  const { seats, unlimited, valid_until: until } = form.elements;
+  const number = Number(seats.value);
+  if (!unlimited.checked && (seats.value.trim() === "" || !Number.isInteger(number) || number < 0 || number > 4294967295)) {
+    throw fault("seats", "Give a whole number, or unlimited.");
+  }
+  if (until.validity.badInput) throw fault("valid_until", "Give a whole date, or none.");
+  // A date that was not touched keeps its hour.
+  const kept = until.value === until.defaultValue;
+  const end = kept ? license?.valid_until ?? null : until.value ? new Date(Date.parse(until.value) + DAY).toISOString() : null;
+  return { seats: unlimited.checked ? null : number, valid_until: end };
+}
+
+/// Adds a license.
+export function addLicense(licenses, reload) {
+  formDialog({
+    id: "license-dialog", title: "Add license", action: "Add license",
+    body: [field("License", "id", input({ class: "mono", maxlength: 200, placeholder: "launcher-2026" }), { hint: "A short name without spaces. Map modules to it afterwards." }),
+      licenseFields({ seats: 1, valid_until: null })],
+    run: async (form) => {
+      const id = form.elements.id.value.trim();
+      if (!NAME.test(id)) throw fault("id", "Give 1 to 200 visible characters without spaces or accents.");
+      if (licenses.some((license) => license.id === id)) throw fault("id", "There is a license of this name already.");
+      await call("PUT", `licenses/${part(id)}`, { body: readLicense(form, null) });
+      toast(`License ${id} was added.`);
+      reload();
+    },
+  });
+}
+
+/// Changes seats and end of a license, with a dry run while it is typed.
+export function changeLicense(license, reload) {
+  const what = h("div.consequences", { "aria-live": "polite", "data-test": "consequences" });
+  let asked = 0;
+  let stopListening = () => {};
+  const opened = formDialog({
+    id: "change-dialog", title: `Change ${license.id}`, action: "Apply",
+    body: [licenseFields(license), h("p.label", null, "What would change"), what],
+    closed: () => stopListening(),
+    run: async (form) => {
+      await call("PUT", `licenses/${part(license.id)}`, { body: readLicense(form, license) });
+      toast(`License ${license.id} was changed.`);
+      reload();
+    },
+  });
+  const say = (drawing, lines) => patch(what, icon(drawing), h("ul", null, lines.map((line) => h("li", null, line))));
+  const tell = async () => {
+    const mine = (asked += 1);
+    let wanted;
+    try {
+      wanted = readLicense(opened.form, license);
+    } catch (wrong) {
+      opened.submit.disabled = true;
+      return say("info", [wrong.message]);
+    }
+    try {
+      const { data } = await call("POST", `licenses/${part(license.id)}/plan`, { body: wanted });
+      if (mine !== asked) return;
+      const same = wanted.seats === license.seats && wanted.valid_until === license.valid_until;
+      const ended = wanted.valid_until && Date.parse(wanted.valid_until) <= now();
+      say(data.loses.length ? "alert" : "right", [ended && "The license would be expired.", ...(same ? ["Nothing is changed yet."] : planOfLicense(data))].filter(Boolean));
+      what.classList.toggle("warn", data.loses.length > 0);
+      opened.submit.disabled = same;
+    } catch (problem) {
+      if (mine !== asked) return;
+      say("alert", [`What follows is not known: ${problem.message}`]);
+      opened.submit.disabled = false;
+    }
+  };
+  const later = settled(250, tell);
+  opened.form.oninput = () => {
+    // Nothing is applied whose consequence was not shown.
+    opened.submit.disabled = true;
+    later();
+  };
+  stopListening = onEvent(later);
+  tell();
+}
+
+/// Removes a license.
+export function removeLicense(license, reload) {
+  const path = `licenses/${part(license.id)}`;
+  ask({
+    id: "remove-dialog", title: `Remove ${license.id}`, action: "Remove license",
+    text: "The modules that need it stay assigned, and are refused until there is a license of this name again or they are mapped to another.",
+    consequences: async () => {
+      const { reserved } = await get(`${path}/reservations`);
+      learn(reserved);
+      return planOfLicense({ loses: reserved, gains: [] });
+    },
+    run: async () => {
+      await call("DELETE", path);
+      location.hash = "#/licenses";
+      toast(`License ${license.id} is removed.`);
+      reload();
+    },
+  });
+}
+
+/// Maps a module to a license, or to none. `module` is the one to change, if any.
+export function mapModule(licenses, modules, module, reload) {
+  const known = new Map(modules.map((entry) => [entry.module, entry.license]));
+  const name = input({ class: "mono", maxlength: 200, value: module, readonly: Boolean(module), placeholder: "launcher" });
+  const license = select([["", "No license needed"], ...licenses.map(({ id }) => [id, id])], module ? known.get(module) ?? "" : licenses[0]?.id ?? "");
+  formDialog({
+    id: "map-dialog", title: module ? `License of ${module}` : "Map module", action: module ? "Save" : "Map module",
+    note: "A key that is assigned the module needs a seat of this license. Places in line stay.",
+    body: [field("Module", "module", name, { hint: module ? null : "The module's resource key." }), field("License", "license", license, {})],
+    run: async () => {
+      const text = name.value.trim();
+      if (!NAME.test(text)) throw fault("module", "Give 1 to 200 visible characters without spaces or accents.");
+      if (!module && known.has(text)) throw fault("module", "This module is mapped already: change it in the list.");
+      await call("PUT", `modules/${part(text)}`, { body: { license: license.value || null } });
+      toast(license.value ? `${text} now needs a seat of ${license.value}.` : `${text} now needs no license.`);
+      reload();
+    },
+  });
+}
+
+/// Switches limited edition.
+export function switchLimited(enabled, licenses, reload, closed) {
+  const used = licenses.reduce((all, license) => all + license.used, 0);
+  const waiting = licenses.reduce((all, license) => all + license.waiting, 0);
+  ask({
+    id: "limited-dialog", title: enabled ? "Switch limited edition on" : "Switch limited edition off",
+    action: enabled ? "Switch on" : "Switch off", look: enabled ? "danger" : "primary",
+    text: enabled ? "Every module that needs a license is refused with “Required license has expired.” until it is switched off." : "Licenses give seats again, in the order of the line.",
+    consequences: async () => (enabled
+      ? [used ? `Takes all ${count(used, "seat")} in use; modules and places in line stay.` : "No seat is in use."]
+      : [waiting ? `${count(waiting, "place")} in line: seats go to the first of each.` : "Nobody waits."]),
+    run: async () => {
+      await call("PUT", "limited-edition", { body: { enabled } });
+      toast(`Limited edition is ${enabled ? "on" : "off"}.`);
+      reload();
+    },
+    closed,
+  });
+}
+
+/// Releases the seat that a key holds of a license: takes the modules that need it.
+export async function releaseSeat(license, keyId, reload) {
+  try {
+    const key = await get(`keys/${part(keyId)}`);
+    const modules = key.modules.filter((entry) => entry.license === license).map(({ module }) => module);
+    if (!modules.length) return toast(`${holderText(keyId)} holds no seat of ${license} any more.`);
+    takeModules(key, modules, reload, { title: `Release the seat of ${license}`, action: modules.length === 1 ? `Unassign ${modules[0]}` : `Unassign ${list(modules)}` });
+  } catch (problem) {
+    if (problem.status !== 401) toastProblem(problem);
+  }
+}
