@@ -1,9 +1,10 @@
 // The page Activity: the log, the newest first, in sentences.
 
+import { get } from "./api.js";
 import { Backwards, csv, download } from "./audit.js";
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
-import { isUser, keyOfActor, nameOf } from "./names.js";
+import { isUser, keyOfActor, learn, nameOf } from "./names.js";
 import { actorText, holderText, KINDS, sentence } from "./sentences.js";
 import { button, empty, holder, licenseLink, pageHead, toastProblem } from "./ui.js";
 import { atClock, count, exactly, onWeekday } from "./words.js";
@@ -17,13 +18,13 @@ const LOOKS = {
   validity_changed: ["clock", "calm"], count_changed: ["edit", "calm"], limited_edition_changed: ["alert", "warn"],
   reserved: ["check", "good"], reservation_removed: ["cross", "warn"], reservation_failed: ["alert", "bad"],
 };
-const KEY_ID = /^[!-~]{1,200}$/;
 
 /// Makes the page. What stands in the address after `?` is the filter to begin with.
 export function activityPage({ reload, render }, address) {
   const filter = Object.fromEntries(new URLSearchParams(address ?? ""));
   let wanted = PAGE;
   let log = null;
+  let offered = null;
   let exporting = false;
 
   const wantedFilter = () => ({
@@ -36,6 +37,9 @@ export function activityPage({ reload, render }, address) {
 
   async function load(signal) {
     const mine = (log ??= new Backwards(wantedFilter()));
+    // Keys to filter by: those of the first page of the list, and those that the log shows.
+    offered ??= (await get("keys?limit=500", signal)).items;
+    learn(offered);
     await mine.upTo(wanted, signal);
     return { items: mine.items.slice(0, wanted), more: !mine.over || mine.items.length > wanted };
   }
@@ -96,7 +100,7 @@ export function activityPage({ reload, render }, address) {
 
   function filters(items) {
     const actors = new Set(["system", ...items.map((event) => event.actor)]);
-    const keys = new Set(items.map((event) => event.holder).filter((id) => id && !isUser(id)));
+    const keys = new Set([...offered.map(({ id }) => id), ...items.map((event) => event.holder).filter((id) => id && !isUser(id))]);
     const offer = (name, label, options) => h("label.filter", null, h("span", null, label),
       h("select", { id: `filter-${name}`, onchange: (event) => change(name, event.target.value) },
         [["", "All"], ...options].map(([value, text]) => h("option", { value, selected: (filter[name] ?? "") === value }, text))));
@@ -104,10 +108,9 @@ export function activityPage({ reload, render }, address) {
     const sorted = (ids, text) => [...ids].map((id) => [id, text(id)]).sort(([, a], [, b]) => a.localeCompare(b));
     const date = (name, label) => h("label.filter", null, h("span", null, label),
       h("input", { type: "date", id: `filter-${name}`, value: filter[name], onchange: (event) => change(name, event.target.value) }));
-    const other = filter.key && !KEY_ID.test(filter.key);
     return h("div.filters", { role: "search", "aria-label": "Filter the activity" },
       offer("actor", "Who", sorted(withChosen(actors, filter.actor), actorText)),
-      other ? null : offer("key", "Key", sorted(withChosen(keys, filter.key), (id) => nameOf(id) ?? holderText(id))),
+      offer("key", "Key", sorted(withChosen(keys, filter.key), (id) => nameOf(id) ?? holderText(id))),
       offer("event", "What", KINDS),
       date("from", "From"), date("to", "To"));
   }
