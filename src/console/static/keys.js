@@ -83,7 +83,7 @@ export function keysPage({ reload }) {
         button("Add New API Key", { look: "primary", drawing: "plus", onclick: createKey }));
     }
     return [
-      table("REST API keys", COLUMNS, items.map((key) => row(key, licenses)), { id: "keys-table", class: "rows" }),
+      table("REST API keys", COLUMNS, items.map((key) => row(key, licenses)), { id: "keys-table", class: "rows big" }),
       h("div.list-foot", null,
         h("span", { role: "status" }, cursor ? `${count(items.length, "key")} shown` : count(items.length, "key")),
         cursor && button("Load more", { id: "load-more", onclick: () => { wanted += PAGE; reload(); } })),

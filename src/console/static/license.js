@@ -47,7 +47,7 @@ export function licensePage({ reload, render }, id) {
       cells: [h("span.place", null, place(entry.position)), holder(entry.key_id), when(entry.since)],
     }));
     return card("Waiting in line", { id: "waiting", flush: true, note: "The first in line gets the next seat that comes free." },
-      rows.length ? table("Waiting", [["Place"], ["Key"], ["Assigned"]], rows, { class: "rows" })
+      rows.length ? table("Waiting", [["Place"], ["Key", "main"], ["Assigned"]], rows, { class: "rows slim" })
         : empty("check", "Nobody waits", "Whoever needs a seat has one."));
   }
 
@@ -76,7 +76,7 @@ export function licensePage({ reload, render }, id) {
         h("section.tiles", { "aria-label": "Overview" },
           tile("Seats", usageBar(license)),
           tile("Waiting", h("b.figure", { "data-test": "waiting" }, String(license.waiting)), h("span.sub", null, license.waiting ? `${count(license.waiting, "key")} without a seat` : "Nobody waits")),
-          tile("Valid", h("b", null, validThrough(license.valid_until)), h("span.sub", null, state === "soon" ? endsIn(license.valid_until) : license.valid_until ? null : "Never expires")),
+          tile("Valid", h("b", null, validThrough(license.valid_until)), h("span.sub", null, state === "soon" ? endsIn(license.valid_until) : state === "expired" ? "Ended" : null)),
           tile("Modules", modules.length ? h("div.chips", null, modules.map(({ module }) => h("span.chip.mono", null, module))) : h("span.faint", null, "No module needs it"))),
         h("div.halves", null, reservedCard(data), waitingCard(data)),
       ];

@@ -87,16 +87,20 @@ export function card(title, { id, actions, note, flush } = {}, ...children) {
     children);
 }
 
-/// A table that becomes cards where there is no room. `columns` are `[label, class]`; a row is
+/// A table that becomes cards where there is no room: its roles are written out, for a browser takes
+/// them from what is no longer laid out as a table. `columns` are `[label, class]`; a row is
 /// `{key, sign, cells}`.
 export function table(caption, columns, rows, props) {
-  return h("table", props,
+  const head = ([label, look]) => h("th", { scope: "col", role: "columnheader", class: look },
+    look?.includes("actions") ? h("span.unseen", null, label) : label);
+  const cell = (content, at) => h(at === 0 ? "th" : "td", {
+    scope: at === 0 ? "row" : null, role: at === 0 ? "rowheader" : "cell", class: columns[at][1], "data-label": columns[at][0],
+  }, content);
+  return h("table", { role: "table", ...props },
     h("caption.unseen", null, caption),
-    h("thead", null, h("tr", null, columns.map(([label, look]) =>
-      h("th", { scope: "col", class: look }, look?.includes("actions") ? h("span.unseen", null, label) : label)))),
-    h("tbody", null, rows.map((row) =>
-      h("tr", { "data-key": row.key, "data-sign": row.sign, ...row.props }, row.cells.map((cell, at) =>
-        h(at === 0 ? "th" : "td", { scope: at === 0 ? "row" : null, class: columns[at][1], "data-label": columns[at][0] }, cell))))));
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map(head))),
+    h("tbody", { role: "rowgroup" }, rows.map((row) =>
+      h("tr", { role: "row", "data-key": row.key, "data-sign": row.sign, ...row.props }, row.cells.map(cell)))));
 }
 
 /// What stands where nothing is.

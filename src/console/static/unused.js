@@ -28,7 +28,7 @@ export function unusedFinder({ reload, render }) {
   return {
     async load(licenses, signal) {
       if (!days) return null;
-      const found = await Promise.all(licenses.filter((license) => license.used).map(async ({ id }) => {
+      const found = await Promise.all(licenses.filter((license) => license.used && license.seats !== null).map(async ({ id }) => {
         const { reserved } = await get(`licenses/${part(id)}/reservations${query({ unused_since: since(days) })}`, signal);
         learn(reserved);
         return reserved.map((entry) => ({ ...entry, license: id }));
@@ -37,9 +37,9 @@ export function unusedFinder({ reload, render }) {
     },
     view(found) {
       const choice = unusedChoice(days, (value) => { days = value; render(); reload(); }, [["", "Choose…"], ...SPANS.slice(1)]);
-      return card("Unused reservations", { id: "unused-card", actions: choice, flush: true, note: "Seats held by keys that nobody uses: release them for those who wait." },
+      return card("Unused reservations", { id: "unused-card", actions: choice, flush: true, note: "Seats of limited licenses, held by keys that nobody uses: release them for those who wait." },
         found === null ? h("p.card-text.faint", null, "Choose how long a seat was not used.")
-          : !found.length ? empty("check", "Every seat is in use", "No key holds a seat without having used it.")
+          : !found.length ? empty("check", "Every seat is in use", "No key holds a seat of a limited license without having used it.")
           : table("Unused reservations", [["Key", "main"], ["License"], ["Held since"], ["Last used"], ["Actions", "actions"]], found.map((entry) => ({
             key: `${entry.license} ${entry.key_id}`,
             props: { "data-test": "unused-row" },

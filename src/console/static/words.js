@@ -54,7 +54,7 @@ export function left(span) {
 
 /// A license's end: it is exclusive, so midnight means through the day before.
 export function validThrough(until) {
-  if (!until) return "No end";
+  if (!until) return "Without end";
   const at = Date.parse(until);
   return at % DAY === 0 ? `Through ${dayUtc.format(new Date(at - 1))} (UTC)` : `Until ${atMinute(at)}`;
 }
