@@ -96,6 +96,7 @@
 //! | `jwt` | `jwt`: session tokens, and JWTs of issuers you trust |
 //! | `oauth` | `oauth`: access tokens of OAuth 2.0 issuers, JWTs and opaque ones |
 //! | `manage` | `manage`: the management API as an axum router, with its OpenAPI document |
+//! | `console` | `console`: the web console on top of it |
 //! | `conformance` | the suites that a backend of your own must pass; no dependency |
 //!
 //! A feature adds to what there is and changes no behaviour of hosts that do not use its framework.
@@ -119,6 +120,8 @@ pub mod changes;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "console")]
+pub mod console;
 mod credential;
 pub mod denial;
 mod error;

@@ -62,22 +62,23 @@ use crate::{
 };
 
 mod audit;
-mod caller;
+pub(crate) mod caller;
+mod cookie;
 mod etag;
 mod events;
-mod input;
+pub(crate) mod input;
 mod licenses;
 mod limited_edition;
 mod modules;
 mod openapi;
 mod policy;
-mod problem;
+pub(crate) mod problem;
 mod refusals;
 mod schema;
 #[cfg(feature = "jwt")]
 mod sessions;
 
-use caller::Caller;
+use cookie::SessionCookie;
 use problem::Problem;
 
 pub use policy::{Applicant, ByModule, MANAGEMENT_MODULE, ManagementPolicy, Role};
@@ -95,6 +96,7 @@ pub struct ManagementBuilder {
     secret: Option<Zeroizing<[u8; 32]>>,
     #[cfg(feature = "jwt")]
     sessions: Option<SessionTokens>,
+    insecure_cookie: bool,
 }
 
 /// What all handlers work with.
@@ -102,18 +104,18 @@ pub(crate) struct Parts {
     /// The layer whose keys are managed.
     layer: Arc<Shared>,
     /// The same with the routes of this router.
-    gate: Shared,
+    pub(crate) gate: Shared,
     manager: KeyManager,
     policy: Arc<dyn ManagementPolicy>,
     /// What the texts of keys are made of that are asked for with an `Idempotency-Key`.
     secret: Zeroizing<[u8; 32]>,
     /// Where callers get sessions; nothing: they get none.
     #[cfg(feature = "jwt")]
-    sessions: Option<SessionTokens>,
+    pub(crate) sessions: Option<SessionTokens>,
     /// Whether streams are to end.
     closing: watch::Sender<bool>,
-    /// The name of the cookie that a session may come in.
-    cookie: Box<str>,
+    /// The cookie that a session may come in.
+    pub(crate) cookie: SessionCookie,
 }
 
 impl Management {
@@ -125,6 +127,7 @@ impl Management {
             secret: None,
             #[cfg(feature = "jwt")]
             sessions: None,
+            insecure_cookie: false,
         }
     }
 
@@ -147,21 +150,24 @@ impl Management {
         let document = openapi::document(&calls, &parts);
         router
             .layer(Extension(openapi::Document::new(&document)))
-            .fallback(async || {
-                let detail = "There is nothing at this path.";
-                Problem::new(ProblemCode::NotFound, detail)
-            })
-            // axum adds `Allow`.
-            .method_not_allowed_fallback(async |method: Method| {
-                let detail = format!("{method} is not known here.");
-                Problem::new(ProblemCode::MethodNotAllowed, detail)
-            })
+            .fallback(no_such_route)
+            .method_not_allowed_fallback(no_such_method)
             .layer(middleware::from_fn_with_state(
                 Arc::clone(&parts),
                 caller::authenticate,
             ))
             .with_state(parts)
     }
+}
+
+pub(crate) async fn no_such_route() -> Problem {
+    Problem::new(ProblemCode::NotFound, "There is nothing at this path.")
+}
+
+/// axum adds `Allow`.
+pub(crate) async fn no_such_method(method: Method) -> Problem {
+    let detail = format!("{method} is not known here.");
+    Problem::new(ProblemCode::MethodNotAllowed, detail)
 }
 
 /// Every call, with what the OpenAPI document says of it.
@@ -181,7 +187,19 @@ fn api(parts: &Parts) -> OpenApiRouter<Arc<Parts>> {
     parts.with_sessions(api)
 }
 
+impl Management {
+    #[cfg(feature = "console")]
+    pub(crate) fn parts(&self) -> &Arc<Parts> {
+        &self.0
+    }
+}
+
 impl Parts {
+    #[cfg(feature = "console")]
+    pub(crate) fn now(&self) -> crate::clock::Now {
+        self.clock().now()
+    }
+
     fn clock(&self) -> &dyn Clock {
         &*self.gate.gate.lookup.clock
     }
@@ -260,6 +278,22 @@ impl ManagementBuilder {
         self
     }
 
+    /// Takes sessions in a cookie that is sent without TLS too: for a service that is reached by
+    /// `http:`, on this machine. By default the console's cookie is sent over TLS only.
+    ///
+    /// ```
+    /// # use tower_api_key::{ApiKeyLayer, MemoryKeyStore, MemoryLedger, RouteModules};
+    /// # use tower_api_key::manage::Management;
+    /// # let map = RouteModules::builder().build()?;
+    /// # let layer = ApiKeyLayer::builder(MemoryKeyStore::new(), map, MemoryLedger::new()).build()?;
+    /// Management::builder(&layer).with_insecure_cookie().build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_insecure_cookie(mut self) -> Self {
+        self.insecure_cookie = true;
+        self
+    }
+
     /// The management API.
     ///
     /// # Errors
@@ -283,7 +317,9 @@ impl ManagementBuilder {
             #[cfg(feature = "jwt")]
             sessions: self.sessions,
             closing: watch::Sender::new(false),
-            cookie: COOKIE.into(),
+            cookie: SessionCookie {
+                is_insecure: self.insecure_cookie,
+            },
         })))
     }
 }
@@ -311,6 +347,3 @@ impl fmt::Debug for ManagementBuilder {
         f.debug_struct("ManagementBuilder").finish_non_exhaustive()
     }
 }
-
-/// The cookie of a console's session.
-pub(crate) const COOKIE: &str = "tower_api_key_session";

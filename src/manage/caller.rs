@@ -8,11 +8,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{
-    HeaderMap, HeaderValue, Method,
-    header::{CACHE_CONTROL, COOKIE},
-    request::Parts as RequestParts,
-};
+use http::{HeaderMap, HeaderValue, Method, header::CACHE_CONTROL, request::Parts as RequestParts};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -27,9 +23,9 @@ use crate::{
 
 /// Who calls, and as what: what a handler of this router may rely on.
 #[derive(Debug, Clone)]
-pub(super) struct Caller {
-    pub(super) grant: Grant,
-    pub(super) role: Role,
+pub(crate) struct Caller {
+    pub(crate) grant: Grant,
+    pub(crate) role: Role,
     /// For the log.
     pub(super) actor: Actor,
 }
@@ -107,7 +103,7 @@ impl Parts {
         let request = match request.extensions().get().is_some_and(is_granted) {
             true => request,
             false => {
-                let session = session(request.headers(), &self.cookie);
+                let session = self.cookie.session(request.headers());
                 if let Some(session) = &session {
                     check_csrf(request.method(), request.headers(), session)
                         .map_err(IntoResponse::into_response)?;
@@ -135,24 +131,11 @@ impl Parts {
     }
 
     /// A caller whom the layer knows, in his role.
-    pub(super) async fn caller(&self, grant: Grant) -> Result<Caller, Denial> {
+    pub(crate) async fn caller(&self, grant: Grant) -> Result<Caller, Denial> {
         let applicant = Applicant::new(&grant, &self.gate.gate);
         let role = self.policy.role(applicant).await?;
         Ok(Caller::new(grant, role))
     }
-}
-
-/// The session in the cookie of this name; of several the first, as the more specific path comes
-/// first (RFC 6265 §5.4).
-pub(super) fn session(headers: &HeaderMap, cookie: &str) -> Option<String> {
-    let pairs = headers.get_all(COOKIE).into_iter();
-    let mut pairs = pairs.filter_map(|value| value.to_str().ok());
-    pairs.find_map(|line| {
-        line.split(';').find_map(|pair| {
-            let (name, value) = pair.trim().split_once('=')?;
-            (name == cookie && !value.is_empty()).then(|| value.to_owned())
-        })
-    })
 }
 
 /// What a page of ours sends with a change beside its cookie, and no other page can know.

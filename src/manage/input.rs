@@ -24,7 +24,7 @@ use crate::{clock::Timestamp, name::InvalidName};
 ///
 /// A field that is not known, one that is there twice and one of the wrong type are 400 with its
 /// name; so is a body that is no JSON, or more than one document.
-pub(super) struct Body<T>(pub(super) T);
+pub(crate) struct Body<T>(pub(crate) T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;

@@ -46,7 +46,7 @@ pub(super) fn document(calls: &OpenApi, parts: &Parts) -> Value {
     let cookie = json!({
         "type": "apiKey",
         "in": "cookie",
-        "name": &*parts.cookie,
+        "name": parts.cookie.name(),
         "description": "A console's session. A change needs its csrf_token in X-CSRF-Token.",
     });
     SecuritySchemes::of(&parts.gate.gate.carriers)

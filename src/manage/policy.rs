@@ -3,6 +3,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use crate::{
     denial::Denial,
@@ -13,7 +14,8 @@ use crate::{
 };
 
 /// What a caller may do here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Role {
     /// Everything but what only administrators may: see [`Management`](crate::manage::Management).

@@ -148,7 +148,7 @@ struct Row {
 
 /// A refused management call: the problem document of RFC 9457.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     /// A URI that tells more of the code.
     r#type: String,
     /// What happened, in a few words.
@@ -167,7 +167,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
         let row = code.row();
         Self {
             r#type: format!("{DOCS}manage/enum.ProblemCode.html#variant.{code:?}"),

@@ -1,0 +1,185 @@
+//! Signing in and out: a session in a cookie that no script can read.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Body as ResponseBody,
+    extract::{FromRequest, OriginalUri, Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, SET_COOKIE},
+    request,
+};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{
+    answers::RefusedRequest,
+    clock::Timestamp,
+    credential::Presented,
+    grant::Grant,
+    jwt::SessionError,
+    key_store::KeyId,
+    manage::{
+        Parts, Role,
+        caller::{self, Caller},
+        input::Body,
+        problem::{Problem, ProblemCode},
+    },
+};
+
+/// Who signs in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignIn {
+    /// A key that may manage, or a session token of one.
+    key: String,
+}
+
+/// Who is signed in.
+#[derive(Serialize)]
+struct SignedIn {
+    name: String,
+    key_id: Option<KeyId>,
+    role: Role,
+    /// The first instant at which the session is over.
+    expires_at: Option<Timestamp>,
+    /// What a change is to be sent with, in `X-CSRF-Token`.
+    csrf_token: Option<String>,
+}
+
+/// Begins a session with a key that may manage, and leaves it in a cookie.
+pub(super) async fn sign_in(
+    State(parts): State<Arc<Parts>>,
+    OriginalUri(uri): OriginalUri,
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let body = Request::from_parts(head.clone(), body);
+    let Body(SignIn { key }) = match Body::from_request(body, &()).await {
+        Ok(body) => body,
+        Err(problem) => return unstored(problem.into_response()),
+    };
+    let key = Zeroizing::new(key);
+    let caller = match judge(&parts, head, Some(&key)).await {
+        Ok(caller) => caller,
+        Err(response) => return unstored(response),
+    };
+    let (text, expires_at) = match begin(&parts, &caller.grant, key) {
+        Ok(session) => session,
+        Err(problem) => return unstored(problem.into_response()),
+    };
+    let seconds = expires_at.saturating_since(parts.now().wall).as_secs();
+    let cookie = parts.cookie.set(&text, mount(uri.path()), seconds);
+    let answer = SignedIn::new(&caller, Some(expires_at), Some(&text));
+    let mut response = (StatusCode::CREATED, Json(answer)).into_response();
+    response.headers_mut().insert(SET_COOKIE, cookie);
+    unstored(response)
+}
+
+/// Who is signed in.
+pub(super) async fn read(State(parts): State<Arc<Parts>>, request: Request) -> Response {
+    let (head, _) = request.into_parts();
+    let session = parts.cookie.session(&head.headers);
+    unstored(match judge(&parts, head, session.as_deref()).await {
+        Ok(caller) => {
+            let expires_at = caller.grant.expires_at();
+            Json(SignedIn::new(&caller, expires_at, session.as_deref())).into_response()
+        }
+        Err(response) => response,
+    })
+}
+
+/// Forgets the session.
+pub(super) async fn sign_out(
+    State(parts): State<Arc<Parts>>,
+    OriginalUri(uri): OriginalUri,
+) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let cookie = parts.cookie.set("", mount(uri.path()), 0);
+    response.headers_mut().insert(SET_COOKIE, cookie);
+    unstored(response)
+}
+
+/// The caller behind `text`, where he may manage.
+async fn judge(
+    parts: &Parts,
+    head: request::Parts,
+    text: Option<&str>,
+) -> Result<Caller, Response> {
+    let request = Request::from_parts(head, ResponseBody::empty());
+    let request = parts.gate.judge(request, text).await;
+    let request = request.map_err(|answer| answer.map(ResponseBody::from))?;
+    let grant: Option<Grant> = request.extensions().get().cloned();
+    let grant = grant.ok_or_else(|| {
+        let detail = "The request passed without a caller.";
+        Problem::new(ProblemCode::Internal, detail).into_response()
+    })?;
+    parts.caller(grant).await.map_err(|denial| {
+        let refused = RefusedRequest::new(&request, &Presented::Nothing);
+        let answer = parts.gate.answers.answer(denial, refused);
+        answer.map(ResponseBody::from)
+    })
+}
+
+/// A session of who was granted, or the one that he came with.
+fn begin(
+    parts: &Parts,
+    grant: &Grant,
+    text: Zeroizing<String>,
+) -> Result<(Zeroizing<String>, Timestamp), Problem> {
+    if grant.is_session()
+        && let Some(expires_at) = grant.expires_at()
+    {
+        return Ok((text, expires_at));
+    }
+    let sessions = parts.sessions.as_ref();
+    let sessions = sessions.expect("a console is only made where there are sessions");
+    match sessions.issue_for(grant, parts.now()) {
+        Ok(token) => {
+            let text = Zeroizing::new(token.text.expose().to_owned());
+            Ok((text, token.expires_at))
+        }
+        Err(error @ SessionError::Over) => Err(Problem::new(
+            ProblemCode::Conflict,
+            format!("Your key: {error}."),
+        )),
+        Err(error) => Err(Problem::new(
+            ProblemCode::Internal,
+            format!("No session: {error}."),
+        )),
+    }
+}
+
+impl SignedIn {
+    fn new(caller: &Caller, expires_at: Option<Timestamp>, session: Option<&str>) -> Self {
+        let name = match caller.grant.name() {
+            "" => caller.grant.principal(),
+            name => name,
+        };
+        Self {
+            name: name.to_owned(),
+            key_id: caller.grant.key_id(),
+            role: caller.role,
+            expires_at,
+            csrf_token: session.map(caller::csrf_token),
+        }
+    }
+}
+
+/// Where the console is, by the path of its `session`.
+fn mount(path: &str) -> &str {
+    match path.strip_suffix("/session") {
+        None | Some("") => "/",
+        Some(mount) => mount,
+    }
+}
+
+fn unstored(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, no_store);
+    response
+}

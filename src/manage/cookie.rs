@@ -1,0 +1,57 @@
+//! The cookie that holds a console's session.
+
+use http::{HeaderMap, HeaderValue, header::COOKIE};
+
+/// How a session is kept in a cookie (RFC 6265).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SessionCookie {
+    /// Whether it is sent without TLS too.
+    pub(crate) is_insecure: bool,
+}
+
+impl SessionCookie {
+    /// With the prefix a browser takes it from this host alone, over TLS, and for all of its paths:
+    /// no other host of the domain can plant one
+    /// ([RFC 6265bis §4.1.3.2](https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis#section-4.1.3.2)).
+    pub(crate) fn name(self) -> &'static str {
+        match self.is_insecure {
+            true => "tower_api_key_session",
+            false => "__Host-tower_api_key_session",
+        }
+    }
+
+    /// The session of a request; of several the first, as the more specific path comes first (RFC 6265
+    /// §5.4).
+    pub(crate) fn session(self, headers: &HeaderMap) -> Option<String> {
+        let lines = headers.get_all(COOKIE).into_iter();
+        let mut lines = lines.filter_map(|value| value.to_str().ok());
+        lines.find_map(|line| {
+            line.split(';').find_map(|pair| {
+                let (name, value) = pair.trim().split_once('=')?;
+                (name == self.name() && !value.is_empty()).then(|| value.to_owned())
+            })
+        })
+    }
+
+    /// Keeps `session` for so many seconds, below `path` where it is insecure; none: forgets it.
+    #[cfg(feature = "console")]
+    pub(crate) fn set(self, session: &str, path: &str, seconds: u64) -> HeaderValue {
+        // What would end the attribute, or is no header's text, is not told apart from the rest.
+        let is_plain = path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b';');
+        let (path, secure) = match self.is_insecure {
+            true if is_plain => (path, ""),
+            true => ("/", ""),
+            false => ("/", "; Secure"),
+        };
+        let name = self.name();
+        let cookie = format!(
+            "{name}={session}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+        );
+        let cookie = HeaderValue::try_from(cookie);
+        let mut value = cookie.expect("a verified token and a plain path are visible ASCII");
+        value.set_sensitive(true);
+        value
+    }
+}
