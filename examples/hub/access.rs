@@ -71,8 +71,6 @@ pub(crate) fn module_map() -> Result<RouteModules, RouteError> {
         .get("/v1/stats", scope("read:stats"))
         .get("/v1/profile", scope("read:profile"))
         .put("/v1/profile", scope("write:profile"))
-        // Who may begin a session, the handler decides.
-        .post("/manage/v1/sessions", Rule::authenticated())
         .get("/health", Rule::public())
         .build()
 }
@@ -116,6 +114,9 @@ pub(crate) async fn set_up(
     if !is_first {
         return Ok(keys);
     }
+    // Who has this one may manage; it needs no license.
+    let management = Module::new("rest_api_management")?;
+    manager.map_module(&management, None, &actor).await?;
     for (module, name, seats, route) in MODULES {
         let license = License::new(LicenseId::new(module)?, seats);
         let module = Module::new(module)?;

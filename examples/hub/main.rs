@@ -1,8 +1,9 @@
 //! A service that sells its modules: studio engines, launcher, lino and playout behind licenses,
 //! realms behind scopes, all of it in three rate tiers.
 //!
-//! `cargo run --example hub --features sqlite` serves on 127.0.0.1:3000, keeps its keys in `hub.db`,
-//! and prints them on the first start, with curl lines to paste; `-- --help` tells the options.
+//! `cargo run --example hub --features console,sqlite` serves on 127.0.0.1:3000, keeps its keys in
+//! `hub.db`, and prints them on the first start, with curl lines to paste; administrators find their
+//! console under `/console`. `-- --help` tells the options.
 
 #![expect(
     clippy::print_stdout,
@@ -19,6 +20,7 @@ use tower_api_key::{Actor, ApiKeyLayer, Denial, Environment};
 
 mod access;
 mod database;
+mod manage;
 mod options;
 mod problem;
 mod rates;
@@ -86,7 +88,6 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let realms = Arc::new(Realms::new());
     let app = studio::routes(Studio::read()?)
         .merge(realms::routes(Arc::clone(&realms)))
-        .merge(sessions)
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::no_such_method);
     // The layer goes around the finished app: `Router::layer` would guard the routes that are there
@@ -98,7 +99,13 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         })
         .layer(layer.clone())
         .service(app);
-    server::serve(listener, guarded, stopped).await;
+    let (routes, end_streams) = manage::routes(&layer, sessions)?;
+    let service = routes.fallback_service(guarded);
+    let stopped = async {
+        stopped.await;
+        end_streams();
+    };
+    server::serve(listener, service, stopped).await;
 
     layer.flush().await?;
     println!("hub: stopped");

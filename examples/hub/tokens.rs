@@ -3,20 +3,19 @@
 
 use std::error::Error;
 
-use axum::Router;
 use tower_api_key::ApiKeyLayerBuilder;
 #[cfg(feature = "jwt")]
-use {
-    crate::problem::Problem,
-    axum::{Extension, Json, extract::State, routing::post},
-    http::StatusCode,
-    serde_json::{Value, json},
-    std::sync::Arc,
-    tower_api_key::{
-        Clock, Environment, Grant, KeyFormats, SystemClock,
-        jwt::{JwtVerifier, SessionError, SessionTokens, SigningKey},
-    },
+use tower_api_key::{
+    Environment, KeyFormats,
+    jwt::{JwtVerifier, SessionTokens, SigningKey},
 };
+
+/// What begins sessions.
+#[cfg(feature = "jwt")]
+pub(crate) type Sessions = SessionTokens;
+/// Nothing does.
+#[cfg(not(feature = "jwt"))]
+pub(crate) type Sessions = ();
 
 /// An issuer whose access tokens open every route that its scopes open.
 #[derive(Default)]
@@ -44,34 +43,28 @@ impl Trusted {
 
     /// What it says when it starts.
     pub(crate) fn text(&self) -> String {
-        let sessions = match cfg!(feature = "jwt") {
-            true => "\nSessions of an hour: POST /manage/v1/sessions with an administrator's key.",
-            false => "",
-        };
         match &self.issuer {
-            Some(issuer) => {
-                format!("{sessions}\nAccess tokens of {issuer} are accepted on every route.")
-            }
-            None => sessions.into(),
+            Some(issuer) => format!("\nAccess tokens of {issuer} are accepted on every route."),
+            None => String::new(),
         }
     }
 }
 
-/// The layer's settings, and a route that begins sessions.
+/// The layer's settings, and what begins sessions.
 #[cfg(not(feature = "jwt"))]
 pub(crate) fn accept(
     builder: ApiKeyLayerBuilder,
     _: &Trusted,
-) -> Result<(ApiKeyLayerBuilder, Router), Box<dyn Error>> {
-    Ok((builder, Router::new()))
+) -> Result<(ApiKeyLayerBuilder, Sessions), Box<dyn Error>> {
+    Ok((builder, ()))
 }
 
-/// The layer's settings, and a route that begins sessions.
+/// The layer's settings, and what begins sessions.
 #[cfg(feature = "jwt")]
 pub(crate) fn accept(
     builder: ApiKeyLayerBuilder,
     trusted: &Trusted,
-) -> Result<(ApiKeyLayerBuilder, Router), Box<dyn Error>> {
+) -> Result<(ApiKeyLayerBuilder, Sessions), Box<dyn Error>> {
     // A new secret at each start: sessions end with the hub.
     let secret = KeyFormats::default().generate(&Environment::live())?;
     let key = SigningKey::hs256("hub", secret.expose())?;
@@ -81,10 +74,7 @@ pub(crate) fn accept(
     let (verifier, builder) = with_issuer(verifier, builder, trusted)?;
     #[cfg(not(feature = "oauth"))]
     let _ = trusted;
-    let router = Router::new()
-        .route("/manage/v1/sessions", post(begin))
-        .with_state(Arc::new(sessions));
-    Ok((builder.with_token_verifier(verifier.build()?), router))
+    Ok((builder.with_token_verifier(verifier.build()?), sessions))
 }
 
 #[cfg(feature = "oauth")]
@@ -118,30 +108,4 @@ fn with_issuer(
         builder = builder.with_token_verifier(introspection.build()?);
     }
     Ok((verifier, builder))
-}
-
-/// A session with the rights of the caller, who has to be an administrator.
-#[cfg(feature = "jwt")]
-async fn begin(
-    State(sessions): State<Arc<SessionTokens>>,
-    Extension(grant): Extension<Grant>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
-    if !grant.is_administrator() {
-        let detail = "Only an administrator begins sessions.";
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
-    }
-    match sessions.issue_for(&grant, SystemClock::new().now()) {
-        Ok(session) => {
-            let token = session.text.expose();
-            let body = json!({ "token": token, "expires_at": session.expires_at });
-            Ok((StatusCode::CREATED, Json(body)))
-        }
-        Err(error @ SessionError::OfSession) => {
-            Err(Problem::new(StatusCode::FORBIDDEN, error.to_string()))
-        }
-        Err(error) => {
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            Err(Problem::new(status, error.to_string()))
-        }
-    }
 }

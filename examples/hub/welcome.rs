@@ -19,7 +19,7 @@ pub(crate) fn text(address: SocketAddr, options: &Options, keys: &[FirstKey]) ->
         format!(
             "Requests an hour: 100 from an address without a key, 1,000 with a key, 5,000 with a\n\
              premium one; counted {rates}.{}",
-            trusted.text()
+            trusted.text() + &crate::manage::text(address)
         ),
         String::new(),
     ];

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 #[cfg(feature = "sqlite")]
 mod durable;
 mod rates;
-#[cfg(feature = "jwt")]
+#[cfg(all(feature = "jwt", feature = "manage"))]
 mod sessions;
 #[cfg(feature = "postgres")]
 mod shared;
@@ -60,6 +60,12 @@ fn example(name: &str, arguments: &[&str]) -> Command {
     }
     if cfg!(feature = "jwt") {
         command.arg("--features=jwt");
+    }
+    if cfg!(feature = "manage") {
+        command.arg("--features=manage");
+    }
+    if cfg!(feature = "console") {
+        command.arg("--features=console");
     }
     if cfg!(feature = "oauth") {
         command.arg("--features=oauth");

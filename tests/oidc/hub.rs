@@ -27,7 +27,13 @@ impl Hub {
     /// `cargo run`, with the features that these tests are built with: as the hub's own tests do.
     fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO"));
-        command.args(["run", "--quiet", "--example", "hub", "--features=jwt,oauth"]);
+        command.args([
+            "run",
+            "--quiet",
+            "--example",
+            "hub",
+            "--features=console,oauth",
+        ]);
         for (feature, is_on) in [
             ("sqlite", cfg!(feature = "sqlite")),
             ("postgres", cfg!(feature = "postgres")),
