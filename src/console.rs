@@ -22,7 +22,7 @@
 //!
 //! let app = Router::new(); // your routes
 //! let service: Router = Router::new()
-//!     .nest("/console", console.router())
+//!     .nest_service("/console", console.router())
 //!     .fallback_service(layer.layer(app));
 //! # drop(service);
 //! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
@@ -91,7 +91,7 @@ impl Console {
         })
     }
 
-    /// The routes, to be nested where the host likes.
+    /// The routes, to be nested where the host likes, with `nest_service`: it takes `/console/` too.
     pub fn router(&self) -> Router {
         let page = Router::new()
             .route("/", get(files::page))

@@ -24,7 +24,7 @@ pub(crate) fn routes(
     #[cfg(feature = "console")]
     let router = {
         let console = tower_api_key::console::Console::new(&management)?;
-        router.nest("/console", console.router())
+        router.nest_service("/console", console.router())
     };
     Ok((router, move || management.shut_down()))
 }
