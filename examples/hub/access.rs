@@ -86,9 +86,12 @@ pub(crate) async fn set_up(
     let is_first = manager.overview().await?.seq == 0;
     let scopes: Result<Vec<_>, _> = REALM_SCOPES.into_iter().map(Scope::new).collect();
     let scopes = scopes?;
-    let administrator = NewKey::named("API Key-Administrator")
+    let mut administrator = NewKey::named("API Key-Administrator")
         .with_administrator(true)
         .with_scopes(scopes.clone());
+    if is_first {
+        administrator = administrator.with_id(KeyId::new("administrator")?);
+    }
     // Of hubs that start at once on one database, one gets to make this key, and goes on.
     let made = match admin_key {
         Some(text) => {
@@ -96,7 +99,6 @@ pub(crate) async fn set_up(
             imported.map(|key| (key, None))
         }
         None if is_first => {
-            let administrator = administrator.with_id(KeyId::new("administrator")?);
             let created = manager.create(administrator, &actor).await;
             created.map(|created| (created.key, Some(created.text)))
         }
