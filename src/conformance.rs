@@ -236,6 +236,10 @@ macro_rules! license_ledger_conformance {
             names_come_back_as_given
             extremes_come_back_as_given
 
+            plan_names_who_would_lose_and_changes_nothing
+            plan_includes_what_has_expired
+            plan_of_every_operation_changes_nothing
+
             history_of_all_operations
             history_of_a_crowd
             history_of_expiries
@@ -404,6 +408,7 @@ mod tests {
             include_str!("conformance/license_ledger/decisions.rs"),
             include_str!("conformance/license_ledger/examples.rs"),
             include_str!("conformance/license_ledger/history.rs"),
+            include_str!("conformance/license_ledger/plans.rs"),
             include_str!("conformance/license_ledger/races.rs"),
             include_str!("conformance/license_ledger/reads.rs"),
             include_str!("conformance/license_ledger/rules.rs"),

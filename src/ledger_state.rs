@@ -224,6 +224,13 @@ impl LedgerState {
         change.events
     }
 
+    /// The events that [`apply`](Self::apply) would answer with on behalf of the system.
+    ///
+    /// It takes a copy of the whole ledger, and so time and memory in proportion to it.
+    pub fn plan(&self, operation: &Operation, now: Timestamp) -> Vec<LicenseEvent> {
+        self.clone().apply(operation, &Actor::system(), now)
+    }
+
     /// The latest time it was told.
     pub fn clock(&self) -> Timestamp {
         self.clock

@@ -248,6 +248,10 @@ pub enum Operation {
 /// 8. [`first_unknown`](Self::first_unknown) answers the first module, in the order asked, that no
 ///    [`MapModule`](Operation::MapModule) has named yet; a mapping to no license, or to one that is
 ///    not there, makes it known all the same. It takes any number of modules, none too.
+/// 9. [`plan`](Self::plan) answers with the events that `apply` would answer with at this moment,
+///    all in the name of [`Actor::system`], or refuses what `apply` would refuse. It changes
+///    nothing, not even the ledger's time, tells nobody, and holds up no `apply` for longer than a
+///    reading does.
 #[async_trait]
 pub trait LicenseLedger: Send + Sync + 'static {
     /// Lets the time pass until now, makes one change, and answers with the events of both.
@@ -256,6 +260,9 @@ pub trait LicenseLedger: Send + Sync + 'static {
         operation: Operation,
         actor: &Actor,
     ) -> Result<Vec<LicenseEvent>, BackendError>;
+
+    /// What [`apply`](Self::apply) would answer with, without doing it.
+    async fn plan(&self, operation: &Operation) -> Result<Vec<LicenseEvent>, BackendError>;
 
     /// All that is known of one holder. One that the ledger does not know has no modules and is
     /// active. `carried` are the modules that the key's own record carries; a ledger that keeps
@@ -310,6 +317,10 @@ impl<T: LicenseLedger + ?Sized> LicenseLedger for Arc<T> {
         actor: &Actor,
     ) -> Result<Vec<LicenseEvent>, BackendError> {
         (**self).apply(operation, actor).await
+    }
+
+    async fn plan(&self, operation: &Operation) -> Result<Vec<LicenseEvent>, BackendError> {
+        (**self).plan(operation).await
     }
 
     async fn standings(

@@ -88,6 +88,11 @@ impl LicenseLedger for Unlicensed {
         }
     }
 
+    async fn plan(&self, operation: &Operation) -> Result<Vec<LicenseEvent>, BackendError> {
+        // Nothing is kept of what is applied.
+        self.apply(operation.clone(), &Actor::system()).await
+    }
+
     async fn standings(&self, _: &Holder, carried: &[Module]) -> Result<Standings, BackendError> {
         Ok(allowed(carried))
     }
@@ -152,8 +157,13 @@ mod tests {
     use super::*;
     use crate::{KeyEvent, KeyId, License, Seats, Status};
 
+    /// The answer, which is that of the plan too.
     async fn apply(operation: Operation) -> Result<Vec<LicenseEvent>, BackendError> {
-        Unlicensed::new().apply(operation, &Actor::system()).await
+        let ledger = Unlicensed::new();
+        let planned = ledger.plan(&operation).await;
+        let answer = ledger.apply(operation, &Actor::system()).await;
+        assert_eq!(format!("{planned:?}"), format!("{answer:?}"));
+        answer
     }
 
     fn holder() -> Holder {

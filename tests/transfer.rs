@@ -626,6 +626,10 @@ impl LicenseLedger for Busy {
         self.0.apply(operation, actor).await
     }
 
+    async fn plan(&self, operation: &Operation) -> Result<Vec<LicenseEvent>, BackendError> {
+        self.0.plan(operation).await
+    }
+
     async fn standings(
         &self,
         holder: &Holder,

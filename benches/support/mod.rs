@@ -280,6 +280,10 @@ impl LicenseLedger for Ledger {
         self.0.apply(operation, actor).await
     }
 
+    async fn plan(&self, operation: &Operation) -> Result<Vec<LicenseEvent>, BackendError> {
+        self.0.plan(operation).await
+    }
+
     async fn standings(&self, holder: &Holder, _: &[Module]) -> Result<Standings, BackendError> {
         Ok(Self::of(Special::of(holder.as_str())))
     }

@@ -9,6 +9,7 @@
 mod decisions;
 mod examples;
 mod history;
+mod plans;
 mod races;
 mod reads;
 mod rules;
@@ -18,6 +19,7 @@ mod words;
 pub use decisions::*;
 pub use examples::*;
 pub use history::*;
+pub use plans::*;
 pub use races::*;
 pub use reads::*;
 pub use rules::*;
@@ -83,6 +85,7 @@ impl<L: LicenseLedger> Scene<L> {
         let now = self.clock.now().wall;
         let mut after = self.model.clone();
         let expected = after.apply(&operation, &self.actor, now);
+        self.plan(&operation).await;
 
         let before = self.ledger.changes().stamp();
         let events = self.apply(&operation).await;
@@ -102,6 +105,26 @@ impl<L: LicenseLedger> Scene<L> {
         self.log.extend_from_slice(&events);
         self.agrees().await;
         events
+    }
+
+    /// Asks for the plan of a change, asserts that it is that of the state machine and changes
+    /// nothing, and answers with it in the words of [`text`].
+    async fn plan(&self, operation: &Operation) -> Vec<String> {
+        let (ledger, rule) = (&self.ledger, self.rule);
+        let expected = self.model.plan(operation, self.clock.now().wall);
+        let planned = ledger.plan(operation).await;
+        let planned =
+            planned.unwrap_or_else(|error| panic!("rule 9: plan answers: {operation:?}: {error}"));
+        let says = "rule 9: plan answers with the events of apply, all by the system";
+        assert_eq!(planned, expected, "{rule}; {says}: {operation:?}");
+        let overview = ledger.overview().await.expect("rule 5: overview answers");
+        let says = "rule 9: plan changes nothing";
+        assert_eq!(
+            overview,
+            self.model.overview(),
+            "{rule}; {says}: the overview, after {operation:?}"
+        );
+        planned.iter().map(text).collect()
     }
 
     async fn apply(&self, operation: &Operation) -> Vec<LicenseEvent> {

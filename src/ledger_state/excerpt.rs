@@ -308,6 +308,12 @@ impl Excerpt {
         }
     }
 
+    /// The events that an operation would have of which all that is here was read.
+    pub(crate) fn plan(&self, eviction: Eviction, operation: &Operation) -> Vec<LicenseEvent> {
+        let mut state = self.state(eviction);
+        state.apply(operation, &Actor::system(), self.instant())
+    }
+
     /// When operations take place of which all that is here was read.
     pub(crate) fn instant(&self) -> Timestamp {
         Timestamp::from_unix_micros(self.now.unwrap_or(self.clock))

@@ -24,6 +24,10 @@ use crate::{
 ///
 /// The log is kept whole, as its contract asks for: a million entries take about 100 MB.
 ///
+/// A [`plan`](LicenseLedger::plan) works on a copy of all but the log, so it takes time and memory
+/// in proportion to the number of holders and of what they are assigned. Other calls wait while the
+/// copy is made; requests that a layer decides from memory do not.
+///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// use tower_api_key::{
@@ -137,6 +141,14 @@ impl LicenseLedger for MemoryLedger {
             self.0.latest.send_replace(last.seq);
         }
         Ok(events)
+    }
+
+    async fn plan(&self, operation: &Operation) -> Result<Vec<LicenseEvent>, BackendError> {
+        let (mut copy, now) = {
+            let inner = self.lock();
+            (inner.state.clone(), inner.clock.now().wall)
+        };
+        Ok(copy.apply(operation, &Actor::system(), now))
     }
 
     async fn standings(&self, holder: &Holder, _: &[Module]) -> Result<Standings, BackendError> {

@@ -102,6 +102,10 @@ impl LicenseLedger for PostgresStore {
         self.0.turns.ask((operation, actor.clone())).await
     }
 
+    async fn plan(&self, operation: &Operation) -> Result<Vec<LicenseEvent>, BackendError> {
+        self.0.plan(operation).await
+    }
+
     async fn standings(&self, holder: &Holder, _: &[Module]) -> Result<Standings, BackendError> {
         let mut standings = ReadExcerpt::standings_of(self, &[holder]).await?;
         standings.pop().ok_or_else(|| unavailable("no answer"))

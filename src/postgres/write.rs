@@ -83,6 +83,16 @@ impl Shared {
         self.apply_locked(operations, &reach).await
     }
 
+    /// One reading, which locks nothing.
+    pub(super) async fn plan(
+        &self,
+        operation: &Operation,
+    ) -> Result<Vec<LicenseEvent>, BackendError> {
+        let reach = Reach::of([operation], self.given_time());
+        let excerpt = self.excerpt(&reach).await?;
+        Ok(excerpt.plan(self.server.eviction, operation))
+    }
+
     /// The time of the store's own clock, where it was given one.
     fn given_time(&self) -> Option<Timestamp> {
         let clock = self.server.time.as_ref()?;

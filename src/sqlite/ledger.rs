@@ -1,7 +1,7 @@
 //! The license ledger.
 
 use async_trait::async_trait;
-use sqlx::{Sqlite, pool::PoolConnection};
+use sqlx::{Connection, Sqlite, pool::PoolConnection};
 use tokio::sync::watch;
 
 use super::{Shared, SqliteStore, error::write_failed, readings, tables};
@@ -25,6 +25,17 @@ impl LicenseLedger for SqliteStore {
         actor: &Actor,
     ) -> Result<Vec<LicenseEvent>, BackendError> {
         self.0.turns.ask((operation, actor.clone())).await
+    }
+
+    async fn plan(&self, operation: &Operation) -> Result<Vec<LicenseEvent>, BackendError> {
+        let shared = &self.0;
+        let mut reader = self.reader().await?;
+        // Several statements see one moment, and no writer waits for it.
+        let mut snapshot = reader.begin().await.map_err(unavailable)?;
+        let now = shared.clock.now().wall;
+        let events = tables::plan(&mut snapshot, shared.eviction, operation, now).await?;
+        snapshot.rollback().await.map_err(unavailable)?;
+        Ok(events)
     }
 
     async fn standings(&self, holder: &Holder, _: &[Module]) -> Result<Standings, BackendError> {

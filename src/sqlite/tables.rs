@@ -24,8 +24,7 @@ pub(super) async fn apply(
 ) -> Result<Vec<Vec<LicenseEvent>>, BackendError> {
     let wanted = operations.iter().map(|(operation, _)| operation);
     let reach = Reach::of(wanted, Some(now));
-    let mut excerpt = excerpt(transaction, &reach).await?;
-    read_lines(transaction, eviction, &reach, &mut excerpt).await?;
+    let excerpt = excerpt_with_lines(transaction, eviction, &reach).await?;
     let now = excerpt.instant();
     let each = operations
         .iter()
@@ -34,6 +33,18 @@ pub(super) async fn apply(
     let events = applied.events.iter().flatten();
     write(transaction, &applied.delta, events).await?;
     Ok(applied.events)
+}
+
+/// The events that an operation would have, in a transaction that sees one moment.
+pub(super) async fn plan(
+    snapshot: &mut SqliteConnection,
+    eviction: Eviction,
+    operation: &Operation,
+    now: Timestamp,
+) -> Result<Vec<LicenseEvent>, BackendError> {
+    let reach = Reach::of([operation], Some(now));
+    let excerpt = excerpt_with_lines(snapshot, eviction, &reach).await?;
+    Ok(excerpt.plan(eviction, operation))
 }
 
 /// Writes a whole ledger in a transaction that has the lock already, and answers with its log;
@@ -71,6 +82,17 @@ pub(super) async fn excerpt(
         .await
         .map_err(unavailable)?;
     from_json(&json)
+}
+
+/// All that `reach` says.
+async fn excerpt_with_lines(
+    connection: &mut SqliteConnection,
+    eviction: Eviction,
+    reach: &Reach,
+) -> Result<Excerpt, BackendError> {
+    let mut excerpt = excerpt(connection, reach).await?;
+    read_lines(connection, eviction, reach, &mut excerpt).await?;
+    Ok(excerpt)
 }
 
 /// The places that the operations may move, with their holders.

@@ -33,6 +33,11 @@ enum Fault {
     TellsNothing,
     TellsOfWhoWasNamed,
     TellsTooEarly,
+    PlansNothing,
+    PlansWithoutTheTick,
+    PlansByDoing,
+    LetsTheTimePassForAPlan,
+    TellsOfPlans,
 }
 
 struct BrokenLedger {
@@ -86,6 +91,27 @@ impl LicenseLedger for BrokenLedger {
         }
         if self.fault == Fault::DropsAnEvent {
             events.retain(|event| !matches!(event.kind, EventKind::ReservationFailed { .. }));
+        }
+        Ok(events)
+    }
+
+    async fn plan(&self, operation: &Operation) -> Result<Vec<LicenseEvent>, BackendError> {
+        let system = Actor::system();
+        let mut events = self.inner.plan(operation).await?;
+        match self.fault {
+            Fault::PlansNothing => events.clear(),
+            Fault::PlansWithoutTheTick => {
+                let tick = self.inner.plan(&Operation::Tick).await?;
+                events.retain(|event| !tick.contains(event));
+            }
+            Fault::PlansByDoing => {
+                self.inner.apply(operation.clone(), &system).await?;
+            }
+            Fault::LetsTheTimePassForAPlan => {
+                self.inner.apply(Operation::Tick, &system).await?;
+            }
+            Fault::TellsOfPlans => self.changes.everything(),
+            _ => {}
         }
         Ok(events)
     }
@@ -361,5 +387,39 @@ async fn standings_that_change_untold_are_caught() {
         TellsTooEarly,
         current_stamp_means_current_standings,
         "rule 2: when apply returns"
+    );
+}
+
+#[tokio::test]
+async fn plans_that_are_wrong_or_more_than_plans_are_caught() {
+    caught!(
+        PlansNothing,
+        plan_names_who_would_lose_and_changes_nothing,
+        "rule 9: plan answers with the events of apply"
+    );
+    caught!(
+        PlansNothing,
+        history_of_all_operations,
+        "rule 9: plan answers with the events of apply"
+    );
+    caught!(
+        PlansWithoutTheTick,
+        plan_includes_what_has_expired,
+        "rule 9: plan answers with the events of apply"
+    );
+    caught!(
+        PlansByDoing,
+        plan_names_who_would_lose_and_changes_nothing,
+        "rule 9: plan changes nothing"
+    );
+    caught!(
+        LetsTheTimePassForAPlan,
+        plan_includes_what_has_expired,
+        "rule 9: plan changes nothing"
+    );
+    caught!(
+        TellsOfPlans,
+        plan_names_who_would_lose_and_changes_nothing,
+        "rule 9: plan tells nobody"
     );
 }

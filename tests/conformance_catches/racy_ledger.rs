@@ -47,6 +47,11 @@ impl LicenseLedger for RacyLedger {
         Ok(events)
     }
 
+    async fn plan(&self, operation: &Operation) -> Result<Vec<LicenseEvent>, BackendError> {
+        let state = self.state.lock().expect("no caller panicked").clone();
+        Ok(state.plan(operation, self.clock.now().wall))
+    }
+
     async fn standings(&self, holder: &Holder, _: &[Module]) -> Result<Standings, BackendError> {
         Ok(self
             .state

@@ -199,6 +199,10 @@ impl LicenseLedger for Ledger {
         self.ask("apply", self.0.apply(operation, actor)).await
     }
 
+    async fn plan(&self, operation: &Operation) -> Result<Vec<LicenseEvent>, BackendError> {
+        self.ask("plan", self.0.plan(operation)).await
+    }
+
     async fn standings(
         &self,
         holder: &Holder,

@@ -172,6 +172,9 @@ impl<L: LicenseLedger> LicenseLedger for FaultyLedger<L> {
         }
         self.ledger.apply(operation, actor).await
     }
+    async fn plan(&self, operation: &Operation) -> Result<Vec<LicenseEvent>, BackendError> {
+        self.faults.read(self.ledger.plan(operation)).await
+    }
     async fn standings(
         &self,
         holder: &Holder,
