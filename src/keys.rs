@@ -32,7 +32,9 @@ mod key_patch;
 mod licenses;
 mod managed_key;
 mod new_key;
+mod plan;
 mod reconcile;
+mod reservations;
 
 pub(crate) use change::told;
 pub use error::ManageError;
@@ -40,7 +42,9 @@ pub use key_patch::KeyPatch;
 pub use managed_key::{AssignedModule, CreatedKey, ManagedKey};
 pub use new_key::NewKey;
 pub(crate) use new_key::{check_hint, check_text};
+pub use plan::{Plan, Planned, PlannedSeat};
 pub use reconcile::Reconciled;
+pub use reservations::{HeldSeat, Reservations, WaitingHolder};
 
 /// Creates, changes and ends keys, assigns modules, and sets licenses: a handle that is cheap to
 /// clone.
@@ -202,13 +206,18 @@ impl KeyManager {
     }
 
     fn with_standings(&self, mut record: KeyRecord, standings: &Standings) -> ManagedKey {
-        if let Some(last_used) = &self.0.last_used {
-            record.last_used_at = record.last_used_at.max(last_used(&record));
-        }
+        record.last_used_at = self.last_used(&record);
         ManagedKey {
             modules: managed_key::assigned(standings, self.now()),
             record,
         }
+    }
+
+    /// When a key was last used, as far as this process knows.
+    fn last_used(&self, record: &KeyRecord) -> Option<Timestamp> {
+        let fresher = self.0.last_used.as_ref();
+        let fresher = fresher.and_then(|last_used| last_used(record));
+        record.last_used_at.max(fresher)
     }
 
     fn now(&self) -> Timestamp {

@@ -205,7 +205,8 @@ pub use key_store::{
 };
 #[doc(inline)]
 pub use keys::{
-    AssignedModule, CreatedKey, KeyManager, KeyPatch, ManageError, ManagedKey, NewKey, Reconciled,
+    AssignedModule, CreatedKey, HeldSeat, KeyManager, KeyPatch, ManageError, ManagedKey, NewKey,
+    Plan, Planned, PlannedSeat, Reconciled, Reservations, WaitingHolder,
 };
 pub use layer::{ApiKeyLayer, ApiKeyLayerBuilder, SetupError};
 #[doc(inline)]

@@ -294,10 +294,7 @@ impl KeyManager {
         modules: &[Module],
         actor: &Actor,
     ) -> Result<Vec<AssignedModule>, ManageError> {
-        check_count("modules", modules.len(), MOST_MODULES)?;
-        let record = self.record(id).await?;
-        refuse_revoked(&record)?;
-        self.check_known(modules).await?;
+        let record = self.check_assignment(id, modules).await?;
         let record = self.hand_out(record, modules, actor).await?;
         let key = self.describe(record).await?;
         let one = |module: &Module| key.modules.iter().find(|known| known.module == *module);
@@ -319,6 +316,34 @@ impl KeyManager {
         modules: &[Module],
         actor: &Actor,
     ) -> Result<(), ManageError> {
+        self.check_unassignment(id, modules).await?;
+        let operation = Operation::Unassign {
+            holder: Holder::from(id),
+            modules: modules.to_vec(),
+        };
+        self.apply(operation, actor).await?;
+        Ok(())
+    }
+
+    /// The key, if it can be assigned these modules.
+    pub(super) async fn check_assignment(
+        &self,
+        id: &KeyId,
+        modules: &[Module],
+    ) -> Result<KeyRecord, ManageError> {
+        check_count("modules", modules.len(), MOST_MODULES)?;
+        let record = self.record(id).await?;
+        refuse_revoked(&record)?;
+        self.check_known(modules).await?;
+        Ok(record)
+    }
+
+    /// Whether the key is there, and each of these modules is known or assigned to it.
+    pub(super) async fn check_unassignment(
+        &self,
+        id: &KeyId,
+        modules: &[Module],
+    ) -> Result<(), ManageError> {
         let key = self.read(id).await?;
         let is_assigned = |module: &&Module| key.modules.iter().any(|m| m.module == **module);
         let others: Vec<_> = modules
@@ -326,13 +351,7 @@ impl KeyManager {
             .filter(|m| !is_assigned(m))
             .cloned()
             .collect();
-        self.check_known(&others).await?;
-        let operation = Operation::Unassign {
-            holder: Holder::from(id),
-            modules: modules.to_vec(),
-        };
-        self.apply(operation, actor).await?;
-        Ok(())
+        self.check_known(&others).await
     }
 
     /// Assigns modules to a key that is in the store.
@@ -465,7 +484,7 @@ pub(crate) fn told(record: &KeyRecord) -> Vec<Operation> {
     }
 }
 
-fn refuse_revoked(record: &KeyRecord) -> Result<(), ManageError> {
+pub(super) fn refuse_revoked(record: &KeyRecord) -> Result<(), ManageError> {
     match record.revoked_at {
         Some(_) => Err(ManageError::Revoked(record.id.clone())),
         None => Ok(()),

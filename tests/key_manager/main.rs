@@ -9,5 +9,6 @@ mod change;
 mod create;
 mod faults;
 mod licenses;
+mod plan;
 mod reconcile;
 mod support;
