@@ -14,7 +14,7 @@ use std::{
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tower_api_key::{
-    BackendError, Durability, KeyQuery, KeyStore, OpenErrorKind, SqliteStore, Timestamp,
+    BackendError, Durability, KeyQuery, KeyStore, OpenErrorKind, Operation, SqliteStore, Timestamp,
 };
 
 #[path = "support/sqlite.rs"]
@@ -224,6 +224,8 @@ async fn writing_waits_for_another_process() {
     });
     // Nobody who reads waits.
     assert_eq!(store.find(&digest(1)).await.unwrap(), None);
+    let planned = tower_api_key::LicenseLedger::plan(&store, &Operation::Tick).await;
+    assert_eq!(planned.unwrap(), []);
     assert!(!writing.is_finished());
     lock.rollback().await.unwrap();
     writing.await.unwrap().unwrap();
