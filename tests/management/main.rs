@@ -5,5 +5,10 @@
     reason = "what fails in a test's helper fails the test"
 )]
 
+#[path = "../support/mod.rs"]
+mod backends;
+mod events;
+#[path = "../support/stream.rs"]
+mod stream;
 mod support;
 mod unknown;

@@ -207,7 +207,7 @@ impl<L: LicenseLedger> LicenseLedger for FaultyLedger<L> {
         self.ledger.holders(after, limit).await
     }
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<LicenseEvent>, BackendError> {
-        self.ledger.events(after, limit).await
+        self.faults.read(self.ledger.events(after, limit)).await
     }
     fn latest(&self) -> watch::Receiver<u64> {
         self.ledger.latest()
