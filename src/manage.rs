@@ -71,9 +71,11 @@ mod licenses;
 mod limited_edition;
 mod modules;
 mod openapi;
+mod plan;
 mod policy;
 pub(crate) mod problem;
 mod refusals;
+mod reservations;
 mod schema;
 #[cfg(feature = "jwt")]
 mod sessions;
@@ -178,6 +180,8 @@ fn api(parts: &Parts) -> OpenApiRouter<Arc<Parts>> {
         .routes(routes!(modules::map_module))
         .routes(routes!(licenses::list_licenses))
         .routes(routes!(licenses::set_license, licenses::remove_license))
+        .routes(routes!(reservations::list_reservations))
+        .routes(routes!(reservations::plan_license))
         .routes(routes!(
             limited_edition::read_limited_edition,
             limited_edition::set_limited_edition
