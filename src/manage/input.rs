@@ -82,6 +82,11 @@ async fn read(request: Request) -> Result<bytes::Bytes, Problem> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde takes a list for an object, as its fields in the order of the source.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        let detail = "The body is a list, and not an object.";
+        return Err(Problem::new(ProblemCode::InvalidRequest, detail));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let syntax = error.inner().is_syntax() || error.inner().is_eof();

@@ -5,9 +5,14 @@
     reason = "what fails in a test's helper fails the test"
 )]
 
+mod audit;
 #[path = "../support/mod.rs"]
 mod backends;
 mod events;
+mod licenses;
+mod modules;
+#[cfg(feature = "jwt")]
+mod sessions;
 #[path = "../support/stream.rs"]
 mod stream;
 mod support;
