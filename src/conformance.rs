@@ -122,6 +122,13 @@ macro_rules! key_store_conformance {
             delete_removes_one_key
             last_used_only_grows
             long_batch_of_uses_skips_unknown_keys
+            counts_add_up
+            counts_of_one_batch_add_up
+            each_outcome_comes_back
+            usage_is_answered_since_an_hour
+            long_batch_of_counts_skips_unknown_keys
+            old_hours_are_forgotten
+            usage_goes_with_its_key
             update_and_delete_are_told
             new_digests_are_told
 
@@ -131,6 +138,8 @@ macro_rules! key_store_conformance {
             no_update_is_lost
             one_of_many_deletes_finds_the_key
             latest_of_many_uses_is_kept
+            racing_counts_all_add_up
+            counts_beside_deletes_leave_nothing
             current_stamp_means_current_record
         }
     };
@@ -402,6 +411,7 @@ mod tests {
         for source in [
             include_str!("conformance/key_store/changes.rs"),
             include_str!("conformance/key_store/reads.rs"),
+            include_str!("conformance/key_store/usage.rs"),
             include_str!("conformance/key_store/writes.rs"),
             include_str!("conformance/key_store/races.rs"),
             include_str!("conformance/read_only_key_store.rs"),

@@ -405,6 +405,9 @@ impl Gate {
         let principal = caller.map(Pass::principal);
         if !self.is_shadowed(needs) {
             observe::refused(&denial, principal);
+            if let Some(caller) = caller {
+                self.uses.refused(caller, denial.code(), now);
+            }
             return Decision::Refused(denial);
         }
         observe::shadowed(&denial, principal);
@@ -412,6 +415,11 @@ impl Gate {
         let works = |pass: &Pass| key_trouble(pass, self.environments.as_deref(), now).is_none();
         let known =
             caller.filter(|pass| works(pass) && denial.code() != DenialCode::AddressNotAllowed);
+        match (known, caller) {
+            (Some(pass), _) => self.uses.granted(pass, now),
+            (None, Some(pass)) => self.uses.refused(pass, denial.code(), now),
+            (None, None) => {}
+        }
         let grant = known.map(|pass| self.grant(pass, now));
         Decision::Shadowed {
             denial,

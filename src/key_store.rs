@@ -20,6 +20,7 @@ use crate::{
     error::BackendError,
     license_ledger::Module,
     name::{InvalidName, name_type},
+    usage::UsageCount,
 };
 
 name_type! {
@@ -431,13 +432,20 @@ impl KeyQuery {
 ///    first `limit`: none where that is 0, all where it is greater than their number.
 /// 6. [`record_last_used`](Self::record_last_used) raises `last_used_at` to the instants given,
 ///    never lowers it, skips ids it does not know, and changes no `revision`.
-/// 7. A call that returns an error changed nothing. Where the connection was lost in the middle
+/// 7. A call that returns an error changed nothing, of a batch neither. Where the connection was lost in the middle
 ///    of a change it may have taken place: the next read tells.
 /// 8. Where [`changes`](Self::changes) is given, it is told before the call returns:
 ///    [`changed`](Changes::changed) with the id by `update` and `delete`,
 ///    [`added`](Changes::added) by `insert`, and by an `update` that brought a new digest.
 /// 9. A store that cannot be written says `ReadOnly` to every writing call, an empty batch of
-///    `record_last_used` included.
+///    `record_last_used` or `record_usage` included.
+/// 10. [`record_usage`](Self::record_usage) adds the counts given to those it has, also where a batch
+///     has several of the same key, hour and outcome, and skips ids it does not know. Then it forgets
+///     all hours before `forget_before`, also those of the batch, of every key. It changes no record.
+/// 11. [`usage`](Self::usage) answers the counts of one key whose `hour` is `since` or later: each
+///     outcome of an hour once, in order of the hour and then of the outcome's text. `update` leaves
+///     them as they are; `delete` removes them with the record, so that a key that gets the same id
+///     later begins without any.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
     /// The record with this digest.
@@ -460,6 +468,16 @@ pub trait KeyStore: Send + Sync + 'static {
 
     /// Keeps when keys were last used.
     async fn record_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), BackendError>;
+
+    /// Adds to how often keys were used, and forgets what is older than `forget_before`.
+    async fn record_usage(
+        &self,
+        counts: &[UsageCount],
+        forget_before: Timestamp,
+    ) -> Result<(), BackendError>;
+
+    /// How often a key was used, since this hour.
+    async fn usage(&self, id: &KeyId, since: Timestamp) -> Result<Vec<UsageCount>, BackendError>;
 
     /// What changed, for the layers of this process; nothing where the store cannot tell: layers
     /// then remember its answers for their `cache_ttl` only.
@@ -495,6 +513,18 @@ impl<T: KeyStore + ?Sized> KeyStore for Arc<T> {
 
     async fn record_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), BackendError> {
         (**self).record_last_used(uses).await
+    }
+
+    async fn record_usage(
+        &self,
+        counts: &[UsageCount],
+        forget_before: Timestamp,
+    ) -> Result<(), BackendError> {
+        (**self).record_usage(counts, forget_before).await
+    }
+
+    async fn usage(&self, id: &KeyId, since: Timestamp) -> Result<Vec<UsageCount>, BackendError> {
+        (**self).usage(id, since).await
     }
 
     fn changes(&self) -> Option<&Changes> {

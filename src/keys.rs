@@ -23,6 +23,7 @@ use crate::{
     license_ledger::{
         Actor, Holder, KeyEvent, LicenseEvent, LicenseLedger, Module, Operation, Standings,
     },
+    uses::Uses,
 };
 
 mod change;
@@ -35,6 +36,7 @@ mod new_key;
 mod plan;
 mod reconcile;
 mod reservations;
+mod usage;
 
 pub(crate) use change::told;
 pub use error::ManageError;
@@ -85,6 +87,8 @@ pub(crate) struct Parts {
     pub(crate) hasher: KeyHasher,
     /// When a key was last used, where that is known better than the store knows it yet.
     pub(crate) last_used: Option<Arc<LastUsed>>,
+    /// What a layer has counted and not written yet.
+    pub(crate) uses: Option<Arc<Uses>>,
 }
 
 pub(crate) type LastUsed = dyn Fn(&KeyRecord) -> Option<Timestamp> + Send + Sync;
@@ -99,6 +103,7 @@ impl KeyManager {
             formats: KeyFormats::default(),
             hasher: KeyHasher::default(),
             last_used: None,
+            uses: None,
         })
     }
 

@@ -60,7 +60,7 @@ impl ApiKeyLayer {
     }
 
     /// Does now what the layer's own task does by and by: lets the ledger's time pass, writes the
-    /// last-used times that are due, and, where that is due, repairs what a crash cut in two between
+    /// last-used times and the counts of usage that are due, and, where that is due, repairs what a crash cut in two between
     /// store and ledger ([`KeyManager::reconcile`]).
     ///
     /// The task starts by itself within a tokio runtime, so this is for services that switched it
@@ -73,8 +73,8 @@ impl ApiKeyLayer {
         self.shared.maintain().await
     }
 
-    /// Writes all last-used times now: call it when the service has stopped serving. Nobody else
-    /// does: without it, the times of the last interval are lost.
+    /// Writes all last-used times and counts of usage now: call it when the service has stopped
+    /// serving. Nobody else does: without it, those of the last interval are lost.
     ///
     /// # Errors
     ///
@@ -99,6 +99,7 @@ impl Shared {
             clock: Arc::clone(&lookup.clock),
             formats: self.gate.formats.clone(),
             hasher: self.gate.hasher.clone(),
+            uses: Some(Arc::clone(&self.gate.uses)),
             last_used: Some(Arc::new(move |record| {
                 lookup.last_used(record).max(uses.last_used(&record.id))
             })),

@@ -170,6 +170,7 @@ mod strangers;
 pub mod token;
 pub mod transfer;
 mod unlicensed;
+pub mod usage;
 mod uses;
 mod web_url;
 
@@ -246,6 +247,8 @@ pub use sqlite::{Durability, OpenSqlite, SqliteStore};
 #[doc(inline)]
 pub use token::{KeyThumbprint, Principal, SessionKey, TokenError, TokenVerifier, UserModules};
 pub use unlicensed::Unlicensed;
+#[doc(inline)]
+pub use usage::{Outcome, UsageCount};
 
 /// The README's example compiles; it extracts a `Grant`.
 #[cfg(all(doctest, feature = "axum", feature = "oauth"))]

@@ -1,5 +1,5 @@
-//! What has to happen by and by: the ledger's time passes, last-used times are written, and what a
-//! crash cut in two between store and ledger is repaired.
+//! What has to happen by and by: the ledger's time passes, what was noted and counted of uses is
+//! written, and what a crash cut in two between store and ledger is repaired.
 
 use std::{
     sync::{
@@ -41,7 +41,7 @@ impl Default for Settings {
 pub(crate) struct Schedule {
     settings: Settings,
     started: AtomicBool,
-    /// Monotonic microseconds of the last writing of last-used times.
+    /// Monotonic microseconds of the last writing of uses.
     written: AtomicU64,
     /// The same of the last time store and ledger were compared, plus one; none yet: 0.
     reconciled: AtomicU64,
@@ -81,7 +81,7 @@ impl Schedule {
                 .is_ok()
     }
 
-    /// Whether the last-used times are to be written now; who is told so does it.
+    /// Whether uses are to be written now; who is told so does it.
     fn is_due(&self, now: Duration) -> bool {
         let (now, written) = (micros(now), self.written.load(Ordering::Relaxed));
         now >= written.saturating_add(micros(self.settings.last_used_every))
@@ -210,13 +210,18 @@ impl Shared {
     }
 
     pub(crate) async fn flush(&self) -> Result<(), BackendError> {
-        match self.gate.uses.write(&*self.gate.lookup.store).await {
+        let lookup = &self.gate.lookup;
+        let now = lookup.clock.now().wall;
+        let written = self.gate.uses.write(&*lookup.store, now).await;
+        let told = |task, answer| match answer {
             Ok(()) | Err(BackendError::ReadOnly) => Ok(()),
             Err(error) => {
-                observe::maintenance_failed("last_used", &error);
+                observe::maintenance_failed(task, &error);
                 Err(error)
             }
-        }
+        };
+        let (last_used, usage) = (written.last_used, written.usage);
+        told("last_used", last_used).and(told("usage", usage))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     clock::Timestamp,
     error::BackendError,
     key_store::{KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore},
+    usage::UsageCount,
 };
 
 /// Notes what is changed through it, so that it is in force here before its caller is answered.
@@ -48,6 +49,18 @@ impl KeyStore for NotedStore {
 
     async fn record_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), BackendError> {
         self.store.record_last_used(uses).await
+    }
+
+    async fn record_usage(
+        &self,
+        counts: &[UsageCount],
+        forget_before: Timestamp,
+    ) -> Result<(), BackendError> {
+        self.store.record_usage(counts, forget_before).await
+    }
+
+    async fn usage(&self, id: &KeyId, since: Timestamp) -> Result<Vec<UsageCount>, BackendError> {
+        self.store.usage(id, since).await
     }
 
     fn changes(&self) -> Option<&Changes> {

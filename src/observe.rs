@@ -26,6 +26,8 @@
 //! | `tower_api_key_backend_failures_total` | `backend`: `key_store`, `ledger`, `verifier`, `limiter` |
 //! | `tower_api_key_limiter_fallback_total` | `outcome`: `admitted` or `refused`, by this process alone because the limiter's server was away |
 //! | `tower_api_key_last_used_written_total` | |
+//! | `tower_api_key_usage_written_total` | hours of keys, one for each outcome |
+//! | `tower_api_key_usage_dropped_total` | requests that are missing in [`usage`](crate::usage), because more than a million counts waited for the store |
 //!
 //! Without the features `tracing` and `metrics` these calls are empty.
 
@@ -208,6 +210,16 @@ pub(crate) fn limiter_fallback(admitted: bool) {
 pub(crate) fn last_used_written(keys: usize) {
     #[cfg(feature = "metrics")]
     metrics::counter!("tower_api_key_last_used_written_total").increment(keys as u64);
+}
+
+pub(crate) fn usage_written(counts: usize) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_usage_written_total").increment(counts as u64);
+}
+
+pub(crate) fn usage_dropped(requests: u64) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_usage_dropped_total").increment(requests);
 }
 
 fn count_failure(backend: Backend) {

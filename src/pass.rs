@@ -1,4 +1,4 @@
-//! What a layer remembers of one credential: small, immutable but for when it was last used.
+//! What a layer remembers of one credential: small, immutable but for when and how often it was used.
 
 use std::{
     fmt,
@@ -21,7 +21,13 @@ use crate::{
     license_ledger::{Holder, Module, Standings},
     rate_limiter::Place,
     token::{KeyThumbprint, Principal, SessionKey},
+    usage::Hour,
 };
+
+mod granted;
+
+use granted::Granted;
+pub(crate) use granted::Tally;
 
 /// One credential's rights, as last read: a handle that is cheap to clone.
 ///
@@ -49,12 +55,14 @@ pub(crate) struct Facts {
     origin: Origin,
     /// Whether it is a token's that is bound to a key, whose thumbprint then ends the label.
     bound: bool,
-    /// Whether `last_used` waits to be written.
+    /// Whether it is known to wait to be written.
     unwritten: AtomicBool,
     /// Bytes of the label that are the principal.
     principal_len: u16,
     /// Microseconds of the last authenticated request; [`UNUSED`] before the first one here.
     last_used: AtomicI64,
+    /// How often it was granted since that was last written.
+    granted: Granted,
     /// Where the rate limiter counts it.
     place: Place,
     rights: Arc<Rights>,
@@ -196,6 +204,7 @@ impl Pass {
             fresh_until,
             last_used: AtomicI64::new(record.last_used_at.map_or(UNUSED, Timestamp::unix_micros)),
             unwritten: AtomicBool::new(false),
+            granted: Granted::default(),
             place: Place::default(),
         };
         Self::new(facts, label.as_bytes())
@@ -237,6 +246,7 @@ impl Pass {
             fresh_until,
             last_used: AtomicI64::new(UNUSED),
             unwritten: AtomicBool::new(false),
+            granted: Granted::default(),
             place: Place::default(),
         };
         Self::new(facts, label.as_bytes()).bound_to(principal.confirmation)
@@ -280,7 +290,7 @@ impl Pass {
         Self::new(facts, self.label())
     }
 
-    /// A copy of its own, which does not wait to be written.
+    /// A copy of its own, which does not wait to be written: what was counted waits where it was.
     fn facts(&self) -> Facts {
         let facts = Facts {
             rights: Arc::clone(&self.rights),
@@ -289,6 +299,7 @@ impl Pass {
             standings_stamp: self.standings_stamp.get().into(),
             last_used: AtomicI64::new(self.last_used.load(Ordering::Relaxed)),
             unwritten: AtomicBool::new(false),
+            granted: Granted::default(),
             place: Place::default(),
             ..**self
         };
@@ -419,9 +430,29 @@ impl Pass {
             .fetch_max(other.last_used.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// Begins a writing: later requests are noted for the next one.
-    pub(crate) fn begin_writing(&self) {
+    /// Counts a granted request, and answers what was counted in an hour that is over.
+    #[inline]
+    pub(crate) fn count(&self, hour: Hour) -> Option<Tally> {
+        self.granted.add(hour)
+    }
+
+    /// Whether a writing has begun since it was last queued.
+    #[inline]
+    pub(crate) fn is_taken(&self) -> bool {
+        !self.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// Begins a writing: later requests are noted for the next one. Answers what was counted before.
+    ///
+    /// In this order: who counts after this has taken the count finds that it has to queue again.
+    pub(crate) fn begin_writing(&self) -> Option<Tally> {
         self.unwritten.store(false, Ordering::Release);
+        self.granted.take()
+    }
+
+    /// What was counted and waits to be written.
+    pub(crate) fn counted(&self) -> Option<Tally> {
+        self.granted.waiting()
     }
 }
 
@@ -505,9 +536,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_takes_at_most_120_bytes_and_its_texts() {
+    fn a_pass_takes_at_most_128_bytes_and_its_texts() {
         // With the counter before them and the length of the label behind.
-        assert!(size_of::<Facts>() + 2 * size_of::<usize>() <= 120);
+        assert!(size_of::<Facts>() + 2 * size_of::<usize>() <= 128);
         assert_eq!(size_of::<Option<Pass>>(), size_of::<usize>());
     }
 }

@@ -16,6 +16,7 @@ mod key_row;
 mod ledger;
 mod told;
 mod turns;
+mod usage;
 
 pub(crate) use key_row::{bind_key, key_columns, read_key};
 pub(crate) use ledger::{
@@ -28,6 +29,7 @@ pub(crate) use ledger::{json_unless_empty, to_json};
 pub(crate) use told::KEPT_CHANGES;
 pub(crate) use told::{KeyChange, ToldOfBoth};
 pub(crate) use turns::{Turns, Work};
+pub(crate) use usage::read_usage;
 
 /// An outage with its cause.
 pub(crate) fn unavailable(source: impl Into<crate::error::BoxError>) -> crate::BackendError {

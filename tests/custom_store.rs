@@ -1,15 +1,23 @@
 //! A store by a third party: JSON documents under their id, written against the public face only.
 
-use std::{collections::BTreeMap, iter, sync::Mutex};
+use std::{
+    collections::{BTreeMap, HashSet},
+    iter,
+    sync::Mutex,
+};
 
 use tower_api_key::{
-    BackendError, Changes, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore, Timestamp,
+    BackendError, Changes, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore, Timestamp, UsageCount,
 };
 
 tower_api_key::key_store_conformance!(|| async { JsonStore::default() });
 
 #[derive(Default)]
-struct JsonStore(Mutex<BTreeMap<String, String>>);
+struct JsonStore {
+    keys: Mutex<BTreeMap<String, String>>,
+    /// Locked after the keys. By key, hour and outcome.
+    usage: Mutex<BTreeMap<(KeyId, Timestamp, String), u64>>,
+}
 
 impl JsonStore {
     /// Lets `work` read and change the keys, and keeps them unless it fails.
@@ -17,7 +25,7 @@ impl JsonStore {
         &self,
         work: impl FnOnce(&mut Vec<KeyRecord>) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        let mut documents = self.0.lock().expect("no caller panicked");
+        let mut documents = self.keys.lock().expect("no caller panicked");
         let read = documents.values().map(|text| serde_json::from_str(text));
         let mut keys = read
             .collect::<Result<_, _>>()
@@ -68,7 +76,11 @@ impl KeyStore for JsonStore {
     }
 
     async fn delete(&self, id: &KeyId) -> Result<bool, BackendError> {
-        self.with(|keys| Ok(keys.extract_if(.., |key| key.id == *id).next().is_some()))
+        self.with(|keys| {
+            let mut usage = self.usage.lock().expect("no caller panicked");
+            usage.retain(|(key, _, _), _| key != id);
+            Ok(keys.extract_if(.., |key| key.id == *id).next().is_some())
+        })
     }
 
     async fn list(&self, query: &KeyQuery) -> Result<Vec<KeyRecord>, BackendError> {
@@ -92,6 +104,35 @@ impl KeyStore for JsonStore {
             }
             Ok(())
         })
+    }
+
+    async fn record_usage(
+        &self,
+        counts: &[UsageCount],
+        forget_before: Timestamp,
+    ) -> Result<(), BackendError> {
+        self.with(|keys| {
+            let mut usage = self.usage.lock().expect("no caller panicked");
+            let known: HashSet<_> = keys.iter().map(|key| &key.id).collect();
+            for count in counts.iter().filter(|count| known.contains(&count.key)) {
+                let place = (count.key.clone(), count.hour, count.outcome.to_string());
+                *usage.entry(place).or_default() += count.count;
+            }
+            usage.retain(|(_, hour, _), _| *hour >= forget_before);
+            Ok(())
+        })
+    }
+
+    async fn usage(&self, id: &KeyId, since: Timestamp) -> Result<Vec<UsageCount>, BackendError> {
+        let usage = self.usage.lock().expect("no caller panicked");
+        let mut counts = Vec::new();
+        for ((key, hour, outcome), count) in &*usage {
+            if key == id && *hour >= since {
+                let outcome = outcome.parse().map_err(BackendError::unavailable)?;
+                counts.push(UsageCount::new(key.clone(), *hour, outcome, *count));
+            }
+        }
+        Ok(counts)
     }
 
     /// It cannot tell, so layers remember what it answers for their `cache_ttl` only.

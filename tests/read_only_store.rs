@@ -1,7 +1,7 @@
 //! A store that cannot be written, by a third party: what its file said at the start.
 
 use tower_api_key::{
-    BackendError, Changes, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore, Timestamp,
+    BackendError, Changes, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore, Timestamp, UsageCount,
 };
 
 tower_api_key::key_store_conformance!(read_only, || async {
@@ -59,6 +59,14 @@ impl KeyStore for FixedStore {
 
     async fn record_last_used(&self, _: &[(KeyId, Timestamp)]) -> Result<(), BackendError> {
         Err(BackendError::ReadOnly)
+    }
+
+    async fn record_usage(&self, _: &[UsageCount], _: Timestamp) -> Result<(), BackendError> {
+        Err(BackendError::ReadOnly)
+    }
+
+    async fn usage(&self, _: &KeyId, _: Timestamp) -> Result<Vec<UsageCount>, BackendError> {
+        Ok(Vec::new())
     }
 
     fn changes(&self) -> Option<&Changes> {

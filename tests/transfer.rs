@@ -13,7 +13,7 @@ use tower_api_key::{
     Actor, BackendError, Changes, Eviction, Holder, HolderState, KeyDigest, KeyEvent, KeyId,
     KeyManager, KeyQuery, KeyRecord, KeyStore, KeyText, License, LicenseEvent, LicenseId,
     LicenseLedger, Line, ManualClock, MemoryKeyStore, MemoryLedger, Module, NewKey, Operation,
-    Overview, PreviousDigest, Seats, Standings, Status, Timestamp,
+    Overview, PreviousDigest, Seats, Standings, Status, Timestamp, UsageCount,
     transfer::{Archive, Imported, RestoreLedger, TransferError},
 };
 
@@ -566,6 +566,18 @@ impl KeyStore for Leaving {
 
     async fn record_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), BackendError> {
         self.keys.record_last_used(uses).await
+    }
+
+    async fn record_usage(
+        &self,
+        counts: &[UsageCount],
+        forget_before: Timestamp,
+    ) -> Result<(), BackendError> {
+        self.keys.record_usage(counts, forget_before).await
+    }
+
+    async fn usage(&self, id: &KeyId, since: Timestamp) -> Result<Vec<UsageCount>, BackendError> {
+        self.keys.usage(id, since).await
     }
 
     fn changes(&self) -> Option<&Changes> {

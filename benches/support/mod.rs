@@ -23,7 +23,7 @@ use tower_api_key::{
     Holder, HolderState, KeyDigest, KeyFormats, KeyHasher, KeyId, KeyQuery, KeyRecord, KeyStore,
     LicenseEvent, LicenseId, LicenseLedger, Line, MemoryLedger, MemoryRateLimiter, Module, Now,
     Operation, Overview, Quota, RateLimiter, RouteModules, Rule, Scope, Seat, Standing, Standings,
-    Subject, Tier, Tiers, Timestamp, Usage,
+    Subject, Tier, Tiers, Timestamp, Usage, UsageCount,
 };
 
 /// The route that is asked for: one module, one scope.
@@ -235,6 +235,14 @@ impl KeyStore for Store {
 
     async fn record_last_used(&self, _: &[(KeyId, Timestamp)]) -> Result<(), BackendError> {
         Ok(())
+    }
+
+    async fn record_usage(&self, _: &[UsageCount], _: Timestamp) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    async fn usage(&self, _: &KeyId, _: Timestamp) -> Result<Vec<UsageCount>, BackendError> {
+        Ok(Vec::new())
     }
 
     fn changes(&self) -> Option<&Changes> {

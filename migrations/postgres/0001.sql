@@ -52,6 +52,18 @@ CREATE TABLE tower_key_digest (
     PRIMARY KEY (tenant, digest)
 );
 
+-- How often keys were used: requests of one key that came to the same in one hour, which begins at
+-- `hour`. Old rows are deleted.
+CREATE TABLE tower_usage (
+    tenant text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    hour bigint NOT NULL,
+    outcome text COLLATE "C" NOT NULL,
+    count bigint NOT NULL,
+    PRIMARY KEY (tenant, key, hour, outcome)
+);
+CREATE INDEX tower_usage_by_hour ON tower_usage (tenant, hour);
+
 -- The latest changes of keys, numbered without gaps in the order of their commits.
 CREATE TABLE tower_key_change (
     tenant text COLLATE "C" NOT NULL,
@@ -198,6 +210,7 @@ BEGIN
     DELETE FROM tower_key k WHERE k.tenant = of_tenant AND k.id = of_key RETURNING * INTO stored;
     IF FOUND THEN
         PERFORM tower_key_digest_remove(stored);
+        DELETE FROM tower_usage u WHERE u.tenant = of_tenant AND u.key = of_key;
         number := tower_key_changed(of_tenant, of_key, false);
     END IF;
 END $$;
@@ -216,6 +229,31 @@ BEGIN
     ) AS latest
     WHERE k.tenant = of_tenant AND k.id = latest.id
         AND (k.last_used_at IS NULL OR k.last_used_at < latest.instant);
+END $$;
+
+-- The same for what keys were used. A key's row is locked before it is counted, so that it is not
+-- deleted in between. Rows that others are about to count or to forget are forgotten the next time.
+CREATE FUNCTION tower_key_count(
+    of_tenant text, keys text[], hours bigint[], outcomes text[], counts bigint[], forget_before bigint
+) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM FROM tower_key k WHERE k.tenant = of_tenant AND k.id = ANY (keys)
+    ORDER BY k.id FOR KEY SHARE;
+    INSERT INTO tower_usage AS u (tenant, key, hour, outcome, count)
+    SELECT of_tenant, k.id, c.hour, c.outcome, least(sum(c.count), 9223372036854775807)
+    FROM unnest(keys, hours, outcomes, counts) AS c (key, hour, outcome, count)
+    JOIN tower_key k ON k.tenant = of_tenant AND k.id = c.key
+    WHERE c.hour >= forget_before
+    GROUP BY k.id, c.hour, c.outcome
+    ORDER BY k.id, c.hour, c.outcome COLLATE "C"
+    ON CONFLICT (tenant, key, hour, outcome)
+    DO UPDATE SET count = u.count + least(excluded.count, 9223372036854775807 - u.count);
+    DELETE FROM tower_usage u WHERE u.ctid = ANY (ARRAY(
+        SELECT old.ctid FROM tower_usage old
+        WHERE old.tenant = of_tenant AND old.hour < forget_before
+        FOR UPDATE SKIP LOCKED
+    ));
 END $$;
 
 -- The license ledger. Instants are microseconds since 1970; `seq` is the number of the event that

@@ -49,6 +49,17 @@ create table tower_key_digest (
     key text not null
 ) strict, without rowid;
 
+-- How often keys were used: requests of one key that came to the same in one hour, which begins at
+-- `hour`. Old rows are deleted.
+create table tower_usage (
+    key text not null,
+    hour integer not null,
+    outcome text not null,
+    count integer not null,
+    primary key (key, hour, outcome)
+) strict, without rowid;
+create index tower_usage_by_hour on tower_usage (hour);
+
 -- What other processes read to learn which keys changed. `added`: a digest can be found that could
 -- not before. Old rows are deleted.
 create table tower_key_change (

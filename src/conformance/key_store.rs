@@ -6,11 +6,13 @@
 mod changes;
 mod races;
 mod reads;
+mod usage;
 mod writes;
 
 pub use changes::*;
 pub use races::*;
 pub use reads::*;
+pub use usage::*;
 pub use writes::*;
 
 use crate::{

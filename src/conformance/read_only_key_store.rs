@@ -7,6 +7,7 @@ use crate::{
     clock::Timestamp,
     error::BackendError::ReadOnly,
     key_store::{KeyQuery, KeyStore},
+    usage::{Outcome, UsageCount},
 };
 
 /// Rules 9 and 7: every writing call says `ReadOnly`, whatever it is asked, and changes nothing.
@@ -54,6 +55,21 @@ pub async fn every_write_is_refused(store: impl KeyStore) {
         recorded,
         ReadOnly,
         "rule 9: record_last_used says ReadOnly, to an empty batch too"
+    );
+    let count = UsageCount::new(stored.id.clone(), Timestamp::MIN, Outcome::Granted, 1);
+    let counted = store.record_usage(&[count], Timestamp::MIN).await;
+    refused!(counted, ReadOnly, "rule 9: record_usage says ReadOnly");
+    let counted = store.record_usage(&[], Timestamp::MIN).await;
+    refused!(
+        counted,
+        ReadOnly,
+        "rule 9: record_usage says ReadOnly, to an empty batch too"
+    );
+    let usage = store.usage(&id("no-such-key"), Timestamp::MIN).await;
+    assert_eq!(
+        usage.expect("rule 11: usage answers"),
+        [],
+        "rule 11: nothing where there is none"
     );
     assert_eq!(
         all(&store).await,

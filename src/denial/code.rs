@@ -1,9 +1,11 @@
 //! The reasons for refusals, each with its status, sentence and remedy.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use http::StatusCode;
 use serde::{Serialize, Serializer};
+
+use crate::name::InvalidName;
 
 /// Why a request was refused.
 ///
@@ -72,6 +74,31 @@ pub(super) struct Row {
 }
 
 impl DenialCode {
+    /// Every code.
+    pub const ALL: [Self; 21] = [
+        Self::MissingCredential,
+        Self::InvalidKey,
+        Self::ExpiredKey,
+        Self::RevokedKey,
+        Self::DisabledKey,
+        Self::WrongEnvironment,
+        Self::InvalidDpopProof,
+        Self::UseDpopNonce,
+        Self::MultipleCredentials,
+        Self::AmbiguousPath,
+        Self::ModuleAccessMissing,
+        Self::LicenseNotReserved,
+        Self::LicenseExpired,
+        Self::LicenseLimitReached,
+        Self::InsufficientScope,
+        Self::AddressNotAllowed,
+        Self::RouteNotMapped,
+        Self::RateLimited,
+        Self::StoreUnavailable,
+        Self::LedgerUnavailable,
+        Self::LimiterUnavailable,
+    ];
+
     /// The code as clients see it, such as `module_access_missing`.
     pub fn as_str(self) -> &'static str {
         self.row().code
@@ -282,8 +309,38 @@ impl fmt::Display for DenialCode {
     }
 }
 
+impl FromStr for DenialCode {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut all = Self::ALL.into_iter();
+        let found = all.find(|code| code.as_str() == text);
+        found.ok_or_else(|| InvalidName::new("denial code", text, "the code of a refusal"))
+    }
+}
+
 impl Serialize for DenialCode {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_among_all_of_them() {
+        let source = include_str!("code.rs");
+        let rows = source.lines().filter_map(|line| {
+            let row = line.strip_prefix("            Self::")?;
+            row.strip_suffix(" => (")
+        });
+        let rows: Vec<_> = rows.collect();
+        let all: Vec<_> = (DenialCode::ALL.iter().map(|code| code.row().variant)).collect();
+        assert_eq!(all, rows);
+        for code in DenialCode::ALL {
+            assert_eq!(code.as_str().parse(), Ok(code));
+        }
     }
 }

@@ -73,6 +73,7 @@ impl Gate {
                 match caller {
                     Some(caller) => {
                         observe::granted();
+                        self.uses.granted(&caller, now);
                         Decision::Granted(Grant::new(self.id, caller, now), fields)
                     }
                     None => {

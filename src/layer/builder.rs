@@ -86,6 +86,7 @@ pub struct ApiKeyLayerBuilder {
     rate_headers: RateHeaders,
     failure_quota: Option<Quota>,
     maintenance: maintenance::Settings,
+    usage: bool,
     possession: Option<Arc<dyn CheckPossession>>,
 }
 
@@ -171,6 +172,7 @@ impl ApiKeyLayerBuilder {
                 Quota::new("failed-auth", 60, Duration::from_secs(60)).expect("a valid quota"),
             ),
             maintenance: maintenance::Settings::default(),
+            usage: true,
             possession: None,
         }
     }
@@ -654,9 +656,23 @@ impl ApiKeyLayerBuilder {
         self
     }
 
-    /// How often last-used times are written, each key at most once. By default each minute. At
-    /// shutdown those of the last interval are lost, unless the service calls
-    /// [`ApiKeyLayer::flush`].
+    /// Whether the requests of each key are counted, by hour and by what came of them: see
+    /// [`usage`](crate::usage). By default they are. Switched off, nothing is counted or written, and
+    /// what the store has is neither changed nor forgotten.
+    ///
+    /// ```
+    /// # |builder: tower_api_key::ApiKeyLayerBuilder|
+    /// builder.with_usage(false)
+    /// # ;
+    /// ```
+    pub fn with_usage(mut self, on: bool) -> Self {
+        self.usage = on;
+        self
+    }
+
+    /// How often last-used times are written, each key at most once, and with them what was counted of
+    /// [`usage`](crate::usage). By default each minute. At shutdown those of the last interval are
+    /// lost, unless the service calls [`ApiKeyLayer::flush`].
     ///
     /// ```
     /// # use std::time::Duration;
@@ -776,7 +792,7 @@ impl ApiKeyLayerBuilder {
                     strangers,
                     self.limits,
                 )),
-                uses: Arc::new(Uses::new()),
+                uses: Arc::new(Uses::new(self.usage)),
                 map: self.map,
                 limiter: self.limiter,
                 rate_headers: self.rate_headers,

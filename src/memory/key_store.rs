@@ -5,7 +5,7 @@ use std::{
     fmt, iter,
     ops::Bound,
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -17,6 +17,7 @@ use crate::{
     clock::Timestamp,
     error::BackendError,
     key_store::{KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore},
+    usage::{Outcome, UsageCount},
 };
 
 /// A [`KeyStore`] in memory.
@@ -41,8 +42,14 @@ pub struct MemoryKeyStore(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     keys: RwLock<Keys>,
+    /// Locked after the keys, where both are: a count is kept only beside its key.
+    usage: Mutex<Usage>,
     changes: Changes,
 }
+
+/// By hour, so that old ones go at once.
+#[derive(Default)]
+struct Usage(BTreeMap<Timestamp, HashMap<KeyId, BTreeMap<Outcome, u64>>>);
 
 #[derive(Default)]
 struct Keys {
@@ -78,6 +85,10 @@ impl MemoryKeyStore {
 
     fn write(&self) -> RwLockWriteGuard<'_, Keys> {
         self.0.keys.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.0.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -147,6 +158,9 @@ impl KeyStore for MemoryKeyStore {
         for digest in digests(&entry.record) {
             keys.by_digest.remove(&digest);
         }
+        for of_hour in self.usage().0.values_mut() {
+            of_hour.remove(id);
+        }
         drop(keys);
         self.0.changes.changed(id);
         Ok(true)
@@ -181,8 +195,47 @@ impl KeyStore for MemoryKeyStore {
         Ok(())
     }
 
+    async fn record_usage(
+        &self,
+        counts: &[UsageCount],
+        forget_before: Timestamp,
+    ) -> Result<(), BackendError> {
+        let (keys, mut usage) = (self.read(), self.usage());
+        for count in counts {
+            if keys.by_id.contains_key(&count.key) {
+                usage.add(count);
+            }
+        }
+        usage.0 = usage.0.split_off(&forget_before);
+        Ok(())
+    }
+
+    async fn usage(&self, id: &KeyId, since: Timestamp) -> Result<Vec<UsageCount>, BackendError> {
+        Ok(self.usage().of_key(id, since))
+    }
+
     fn changes(&self) -> Option<&Changes> {
         Some(&self.0.changes)
+    }
+}
+
+impl Usage {
+    fn add(&mut self, count: &UsageCount) {
+        let of_hour = self.0.entry(count.hour).or_default();
+        let of_key = of_hour.entry(count.key.clone()).or_default();
+        let sum = of_key.entry(count.outcome).or_default();
+        *sum = sum.saturating_add(count.count);
+    }
+
+    fn of_key(&self, id: &KeyId, since: Timestamp) -> Vec<UsageCount> {
+        let mut counts = Vec::new();
+        for (hour, of_hour) in self.0.range(since..) {
+            let of_key = of_hour.get(id).into_iter().flatten();
+            counts.extend(
+                of_key.map(|(outcome, count)| UsageCount::new(id.clone(), *hour, *outcome, *count)),
+            );
+        }
+        counts
     }
 }
 

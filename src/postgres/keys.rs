@@ -12,7 +12,8 @@ use crate::{
     clock::Timestamp,
     error::BackendError,
     key_store::{KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore},
-    sql::{KeyChange, at_most, bind_key, key_columns, read_key, unavailable},
+    sql::{KeyChange, at_most, bind_key, key_columns, read_key, read_usage, unavailable},
+    usage::UsageCount,
 };
 
 pub(super) struct Statements {
@@ -23,6 +24,8 @@ pub(super) struct Statements {
     update: Statement,
     delete: Statement,
     used: Statement,
+    count: Statement,
+    usage: Statement,
 }
 
 impl Statements {
@@ -56,6 +59,13 @@ impl Statements {
                 "SELECT number FROM {schema}.tower_key_delete($1, $2)"
             )),
             used: Statement::new(format!("SELECT {schema}.tower_key_used($1, $2, $3)")),
+            count: Statement::new(format!(
+                "SELECT {schema}.tower_key_count($1, $2, $3, $4, $5, $6)"
+            )),
+            usage: Statement::new(format!(
+                "SELECT hour, outcome, count FROM {schema}.tower_usage \
+                 WHERE tenant = $1 AND key = $2 AND hour >= $3 ORDER BY hour, outcome"
+            )),
         }
     }
 }
@@ -138,6 +148,42 @@ impl KeyStore for PostgresStore {
             .bind(keys)
             .bind(instants);
         self.0.change(query).await.map(drop)
+    }
+
+    async fn record_usage(
+        &self,
+        counts: &[UsageCount],
+        forget_before: Timestamp,
+    ) -> Result<(), BackendError> {
+        let keys: Vec<_> = counts.iter().map(|count| count.key.as_str()).collect();
+        let hours: Vec<_> = (counts.iter())
+            .map(|count| count.hour.unix_micros())
+            .collect();
+        let outcomes: Vec<_> = (counts.iter())
+            .map(|count| count.outcome.as_str())
+            .collect();
+        let sums: Vec<_> = (counts.iter())
+            .map(|count| i64::try_from(count.count).unwrap_or(i64::MAX))
+            .collect();
+        let query = self
+            .0
+            .ask(&self.0.server.keys.count)
+            .bind(keys)
+            .bind(hours)
+            .bind(outcomes)
+            .bind(sums)
+            .bind(forget_before.unix_micros());
+        self.0.change(query).await.map(drop)
+    }
+
+    async fn usage(&self, id: &KeyId, since: Timestamp) -> Result<Vec<UsageCount>, BackendError> {
+        let query = self
+            .0
+            .ask(&self.0.server.keys.usage)
+            .bind(id.as_str())
+            .bind(since.unix_micros());
+        let rows = self.0.fetch(query).await?;
+        read_usage(id, &rows).map_err(unavailable)
     }
 
     fn changes(&self) -> Option<&Changes> {

@@ -9,7 +9,8 @@ use crate::{
     clock::Timestamp,
     error::BackendError,
     key_store::{KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore},
-    sql::{KEPT_CHANGES, KeyChange, at_most, bind_key, key_columns, read_key},
+    sql::{KEPT_CHANGES, KeyChange, at_most, bind_key, key_columns, read_key, read_usage},
+    usage::UsageCount,
 };
 
 #[async_trait]
@@ -70,6 +71,9 @@ impl KeyStore for SqliteStore {
             return Ok(false);
         };
         change.give_up(&digests(&record(row)?)).await?;
+        let forget = sqlx::query(FORGET_KEY).bind(id.as_str());
+        let forgotten = forget.execute(&mut *change.transaction).await;
+        forgotten.map_err(write_failed)?;
         change.commit(false).await?;
         Ok(true)
     }
@@ -92,6 +96,37 @@ impl KeyStore for SqliteStore {
         let used = sqlx::query(USED).bind(uses).execute(&mut *change);
         used.await.map_err(write_failed)?;
         change.commit().await.map_err(write_failed)
+    }
+
+    async fn record_usage(
+        &self,
+        counts: &[UsageCount],
+        forget_before: Timestamp,
+    ) -> Result<(), BackendError> {
+        let rows: Vec<_> = counts
+            .iter()
+            .map(|count| {
+                let sum = i64::try_from(count.count).unwrap_or(i64::MAX);
+                (&count.key, count.hour.unix_micros(), count.outcome, sum)
+            })
+            .collect();
+        let rows = serde_json::to_string(&rows).expect("texts and numbers are JSON");
+        let mut change = self.0.write().await?;
+        let count = sqlx::query(COUNT).bind(rows).execute(&mut *change);
+        count.await.map_err(write_failed)?;
+        let forget = sqlx::query(FORGET_HOURS).bind(forget_before.unix_micros());
+        let forgotten = forget.execute(&mut *change).await;
+        forgotten.map_err(write_failed)?;
+        change.commit().await.map_err(write_failed)
+    }
+
+    async fn usage(&self, id: &KeyId, since: Timestamp) -> Result<Vec<UsageCount>, BackendError> {
+        let counts = sqlx::query(USAGE)
+            .bind(id.as_str())
+            .bind(since.unix_micros());
+        let rows = counts.fetch_all(&self.0.readers).await;
+        let rows = rows.map_err(BackendError::unavailable)?;
+        read_usage(id, &rows).map_err(BackendError::unavailable)
     }
 
     fn changes(&self) -> Option<&Changes> {
@@ -235,3 +270,19 @@ const USED: &str = "
     update tower_key set last_used_at = used.at
     from (select value ->> 0 as id, max(value ->> 1) as at from json_each($1) group by 1) as used
     where tower_key.id = used.id and (last_used_at is null or last_used_at < used.at)";
+
+// A sum stops at the greatest number there is, where SQLite would go on with a fraction.
+const COUNT: &str = "
+    insert into tower_usage (key, hour, outcome, count)
+    select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each($1)
+    where exists (select 1 from tower_key where tower_key.id = value ->> 0)
+    on conflict (key, hour, outcome)
+    do update set count = count + min(excluded.count, 9223372036854775807 - count)";
+
+const FORGET_HOURS: &str = "delete from tower_usage where hour < $1";
+
+const FORGET_KEY: &str = "delete from tower_usage where key = $1";
+
+const USAGE: &str = "
+    select hour, outcome, count from tower_usage where key = $1 and hour >= $2
+    order by hour, outcome";

@@ -1,10 +1,10 @@
 //! Key stores with one fault each.
 
-use std::sync::Mutex;
+use std::{collections::HashSet, sync::Mutex};
 
 use tower_api_key::{
-    BackendError, Changes, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore, MemoryKeyStore,
-    Timestamp, conformance::key_store as suite,
+    BackendError, Changes, DenialCode, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore,
+    MemoryKeyStore, Outcome, Timestamp, UsageCount, conformance::key_store as suite,
 };
 
 use super::is_caught;
@@ -25,6 +25,17 @@ enum Fault {
     ListsInNoOrder,
     LimitsBeforeItSearches,
     LetsUsesGoBack,
+    CountsAnew,
+    CountsOncePerBatch,
+    CountsRefusalsAsOne,
+    AnswersAllHours,
+    CountsUnknownKeys,
+    StopsAtUnknownKeys,
+    ForgetsNoUsage,
+    ForgetsBeforeItCounts,
+    KeepsUsageOfDeletedKeys,
+    ForgetsUsageOfUpdatedKeys,
+    AddsUpOutsideOfTheLock,
     TellsNothing,
     TellsTooEarly,
     TellsTooLate,
@@ -37,6 +48,8 @@ struct BrokenStore {
     changes: Changes,
     /// What is told with the next call only.
     late: Mutex<Vec<KeyId>>,
+    /// The counts, where the fault is about them.
+    usage: Mutex<Vec<UsageCount>>,
 }
 
 fn store(fault: Fault) -> BrokenStore {
@@ -45,6 +58,7 @@ fn store(fault: Fault) -> BrokenStore {
         fault,
         changes: Changes::new(),
         late: Mutex::default(),
+        usage: Mutex::default(),
     }
 }
 
@@ -74,6 +88,45 @@ impl BrokenStore {
         if added && self.fault != Fault::TellsNoAdditions {
             self.changes.added();
         }
+    }
+
+    /// Whether the counts are kept here, and not by the store that has no fault.
+    fn counts_itself(&self) -> bool {
+        matches!(
+            self.fault,
+            Fault::CountsAnew
+                | Fault::CountsUnknownKeys
+                | Fault::KeepsUsageOfDeletedKeys
+                | Fault::ForgetsUsageOfUpdatedKeys
+                | Fault::AddsUpOutsideOfTheLock
+        )
+    }
+
+    /// Adds to a count, in one of the ways that go wrong.
+    async fn count(&self, count: &UsageCount) {
+        let usage = || self.usage.lock().expect("no caller panicked");
+        let is = |known: &UsageCount| {
+            (&known.key, known.hour, known.outcome) == (&count.key, count.hour, count.outcome)
+        };
+        let found = usage().iter().find(|known| is(known)).cloned();
+        if self.fault == Fault::AddsUpOutsideOfTheLock {
+            super::a_moment().await;
+        }
+        let before = match (&found, self.fault) {
+            (None, _) | (_, Fault::CountsAnew) => 0,
+            (Some(found), _) => found.count,
+        };
+        let mut sum = count.clone();
+        sum.count += before;
+        let mut usage = usage();
+        usage.retain(|known| !is(known));
+        usage.push(sum);
+        usage.sort_by_key(|count| (count.hour, count.outcome));
+    }
+
+    fn forget(&self, id: &KeyId) {
+        let mut usage = self.usage.lock().expect("no caller panicked");
+        usage.retain(|count| count.key != *id);
     }
 
     async fn overwrite(&self, record: KeyRecord) -> Result<(), BackendError> {
@@ -151,6 +204,9 @@ impl KeyStore for BrokenStore {
             }
             (updated, _) => updated?,
         };
+        if self.fault == Fault::ForgetsUsageOfUpdatedKeys {
+            self.forget(&id);
+        }
         self.after(&id, true);
         Ok(updated)
     }
@@ -158,6 +214,9 @@ impl KeyStore for BrokenStore {
     async fn delete(&self, id: &KeyId) -> Result<bool, BackendError> {
         self.before(id).await;
         let deleted = self.inner.delete(id).await?;
+        if self.fault != Fault::KeepsUsageOfDeletedKeys {
+            self.forget(id);
+        }
         self.after(id, false);
         Ok(deleted)
     }
@@ -190,6 +249,66 @@ impl KeyStore for BrokenStore {
             }
         }
         Ok(())
+    }
+
+    async fn record_usage(
+        &self,
+        counts: &[UsageCount],
+        forget_before: Timestamp,
+    ) -> Result<(), BackendError> {
+        if self.counts_itself() {
+            for count in counts {
+                let known = self.inner.get(&count.key).await?.is_some();
+                if known || self.fault == Fault::CountsUnknownKeys {
+                    self.count(count).await;
+                }
+            }
+            let mut usage = self.usage.lock().expect("no caller panicked");
+            usage.retain(|count| count.hour >= forget_before);
+            return Ok(());
+        }
+        let mut counts = counts.to_vec();
+        match self.fault {
+            Fault::CountsOncePerBatch => {
+                let mut seen = HashSet::new();
+                counts.retain(|count| seen.insert((count.key.clone(), count.hour, count.outcome)));
+            }
+            Fault::CountsRefusalsAsOne => {
+                for count in counts.iter_mut().filter(|c| c.outcome != Outcome::Granted) {
+                    count.outcome = Outcome::Refused(DenialCode::InvalidKey);
+                }
+            }
+            Fault::StopsAtUnknownKeys => {
+                let mut known = 0;
+                for count in &counts {
+                    if self.inner.get(&count.key).await?.is_none() {
+                        break;
+                    }
+                    known += 1;
+                }
+                counts.truncate(known);
+            }
+            Fault::ForgetsNoUsage => return self.inner.record_usage(&counts, Timestamp::MIN).await,
+            Fault::ForgetsBeforeItCounts => {
+                self.inner.record_usage(&[], forget_before).await?;
+                return self.inner.record_usage(&counts, Timestamp::MIN).await;
+            }
+            _ => {}
+        }
+        self.inner.record_usage(&counts, forget_before).await
+    }
+
+    async fn usage(&self, id: &KeyId, since: Timestamp) -> Result<Vec<UsageCount>, BackendError> {
+        if self.counts_itself() {
+            let usage = self.usage.lock().expect("no caller panicked");
+            let own = |count: &&UsageCount| count.key == *id && count.hour >= since;
+            return Ok(usage.iter().filter(own).cloned().collect());
+        }
+        let since = match self.fault {
+            Fault::AnswersAllHours => Timestamp::MIN,
+            _ => since,
+        };
+        self.inner.usage(id, since).await
     }
 
     fn changes(&self) -> Option<&Changes> {
@@ -266,6 +385,51 @@ async fn careless_lists_are_caught() {
 async fn uses_that_go_back_are_caught() {
     let case = suite::last_used_only_grows(store(Fault::LetsUsesGoBack));
     is_caught("rule 6: record_last_used raises", case).await;
+}
+
+#[tokio::test]
+async fn careless_counts_are_caught() {
+    let case = suite::counts_add_up(store(Fault::CountsAnew));
+    is_caught("rule 10: record_usage adds the counts given", case).await;
+    let broken = || store(Fault::CountsOncePerBatch);
+    suite::counts_add_up(broken()).await;
+    let case = suite::counts_of_one_batch_add_up(broken());
+    is_caught(
+        "rule 10: counts add up also where a batch has several",
+        case,
+    )
+    .await;
+    let case = suite::each_outcome_comes_back(store(Fault::CountsRefusalsAsOne));
+    is_caught("rule 11: each outcome of an hour once", case).await;
+    let case = suite::usage_is_answered_since_an_hour(store(Fault::AnswersAllHours));
+    is_caught(
+        "rule 11: usage answers the counts whose hour is `since`",
+        case,
+    )
+    .await;
+    let case = suite::long_batch_of_counts_skips_unknown_keys(store(Fault::CountsUnknownKeys));
+    is_caught("rule 10: record_usage skips ids it does not know", case).await;
+    let case = suite::long_batch_of_counts_skips_unknown_keys(store(Fault::StopsAtUnknownKeys));
+    is_caught("rule 10: each known id of a batch is counted", case).await;
+    let broken = || store(Fault::AddsUpOutsideOfTheLock);
+    suite::counts_add_up(broken()).await;
+    let case = suite::racing_counts_all_add_up(broken());
+    is_caught("rule 10: counts written side by side all add up", case).await;
+}
+
+#[tokio::test]
+async fn usage_that_outlives_its_time_or_its_key_is_caught() {
+    for fault in [Fault::ForgetsNoUsage, Fault::ForgetsBeforeItCounts] {
+        let case = suite::old_hours_are_forgotten(store(fault));
+        is_caught("rule 10: record_usage forgets all hours", case).await;
+    }
+    let case = suite::usage_goes_with_its_key(store(Fault::ForgetsUsageOfUpdatedKeys));
+    is_caught("rule 11: update leaves the counts as they are", case).await;
+    let broken = || store(Fault::KeepsUsageOfDeletedKeys);
+    let case = suite::usage_goes_with_its_key(broken());
+    is_caught("rule 11: delete removes the counts", case).await;
+    let case = suite::counts_beside_deletes_leave_nothing(store(Fault::AddsUpOutsideOfTheLock));
+    is_caught("rule 11: delete removes the counts", case).await;
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use tower_api_key::{
     Actor, BackendError, Changes, Clock, EventKind, Holder, HolderState, KeyDigest, KeyId,
     KeyManager, KeyQuery, KeyRecord, KeyStore, License, LicenseEvent, LicenseId, LicenseLedger,
     Line, ManualClock, MemoryKeyStore, MemoryLedger, Module, Operation, Overview, Seats, Standings,
-    Timestamp,
+    Timestamp, UsageCount,
 };
 
 /// What happens at a call of a backend.
@@ -169,6 +169,20 @@ impl KeyStore for Store {
 
     async fn record_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), BackendError> {
         self.1.change(self.0.record_last_used(uses)).await
+    }
+
+    async fn record_usage(
+        &self,
+        counts: &[UsageCount],
+        forget_before: Timestamp,
+    ) -> Result<(), BackendError> {
+        self.1
+            .change(self.0.record_usage(counts, forget_before))
+            .await
+    }
+
+    async fn usage(&self, id: &KeyId, since: Timestamp) -> Result<Vec<UsageCount>, BackendError> {
+        self.1.call(self.0.usage(id, since)).await
     }
 
     fn changes(&self) -> Option<&Changes> {

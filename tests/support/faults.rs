@@ -11,7 +11,7 @@ use tower::Layer;
 use tower_api_key::{
     Actor, ApiKeyLayer, ApiKeyLayerBuilder, ApiKeyService, BackendError, Changes, Holder,
     HolderState, KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore, LicenseEvent, LicenseId,
-    LicenseLedger, Line, Module, Operation, Overview, Standings, Timestamp,
+    LicenseLedger, Line, Module, Operation, Overview, Standings, Timestamp, UsageCount,
 };
 
 use super::{Answer, Strict, World, answer, get, map};
@@ -102,6 +102,19 @@ impl Faults {
     }
 }
 
+impl Faults {
+    /// Whether what was noted of uses can be written.
+    fn writing(&self) -> Result<(), BackendError> {
+        if self.0.read_only.load(Ordering::SeqCst) {
+            return Err(BackendError::ReadOnly);
+        }
+        match self.is(Fault::Down) {
+            true => Err(BackendError::unavailable("down, on purpose")),
+            false => Ok(()),
+        }
+    }
+}
+
 /// A store with a switch, which tells of changes or does not.
 pub struct FaultyStore<S> {
     pub store: S,
@@ -132,17 +145,23 @@ impl<S: KeyStore> KeyStore for FaultyStore<S> {
         self.store.list(query).await
     }
     async fn record_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), BackendError> {
-        if self.faults.0.read_only.load(Ordering::SeqCst) {
-            return Err(BackendError::ReadOnly);
-        }
-        if self.faults.is(Fault::Down) {
-            return Err(BackendError::unavailable("down, on purpose"));
-        }
+        self.faults.writing()?;
         self.faults
             .0
             .written
             .fetch_add(uses.len(), Ordering::SeqCst);
         self.store.record_last_used(uses).await
+    }
+    async fn record_usage(
+        &self,
+        counts: &[UsageCount],
+        forget_before: Timestamp,
+    ) -> Result<(), BackendError> {
+        self.faults.writing()?;
+        self.store.record_usage(counts, forget_before).await
+    }
+    async fn usage(&self, id: &KeyId, since: Timestamp) -> Result<Vec<UsageCount>, BackendError> {
+        self.store.usage(id, since).await
     }
     fn changes(&self) -> Option<&Changes> {
         self.changes

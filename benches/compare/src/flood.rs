@@ -15,7 +15,7 @@ use http::{Request, StatusCode};
 use tower::{Layer, ServiceExt};
 use tower_api_key::{
     ApiKeyLayer, BackendError, Environment, KeyDigest, KeyFormats, KeyId, KeyQuery, KeyRecord,
-    KeyStore, MemoryKeyStore, MemoryRateLimiter, PeerAddress, RouteModules, Rule, Tiers, Timestamp,
+    KeyStore, MemoryKeyStore, MemoryRateLimiter, PeerAddress, RouteModules, Rule, Tiers, Timestamp, UsageCount,
     Unlicensed,
 };
 
@@ -137,6 +137,18 @@ impl KeyStore for Asked {
 
     async fn record_last_used(&self, uses: &[(KeyId, Timestamp)]) -> Result<(), BackendError> {
         self.0.record_last_used(uses).await
+    }
+
+    async fn record_usage(
+        &self,
+        counts: &[UsageCount],
+        forget_before: Timestamp,
+    ) -> Result<(), BackendError> {
+        self.0.record_usage(counts, forget_before).await
+    }
+
+    async fn usage(&self, id: &KeyId, since: Timestamp) -> Result<Vec<UsageCount>, BackendError> {
+        self.0.usage(id, since).await
     }
 
     fn changes(&self) -> Option<&tower_api_key::Changes> {
