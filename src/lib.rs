@@ -251,6 +251,6 @@ pub use unlicensed::Unlicensed;
 pub use usage::{Outcome, UsageCount};
 
 /// The README's example compiles; it extracts a `Grant`.
-#[cfg(all(doctest, feature = "axum", feature = "oauth"))]
+#[cfg(all(doctest, feature = "console", feature = "oauth"))]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
