@@ -19,22 +19,9 @@ impl WebUrl {
 
     /// Nothing where a text is no such URL.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        // `Uri` drops a fragment without a word, and takes characters that no URI has.
-        if !is_uri(text) || text.contains('#') {
-            return None;
-        }
-        let uri: Uri = text.parse().ok()?;
-        let authority = uri.authority()?.as_str();
-        let secure = match uri.scheme_str()? {
-            "https" => true,
-            "http" => is_loopback(uri.host()?),
-            _ => false,
-        };
-        let named = uri.host().is_some_and(|host| !host.is_empty());
-        (secure && named && !authority.contains('@')).then(|| Self {
-            text: text.to_owned(),
-            uri,
-        })
+        let uri = check(text).ok()?;
+        let text = text.to_owned();
+        Some(Self { text, uri })
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -58,6 +45,41 @@ impl WebUrl {
 impl fmt::Debug for WebUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+/// Why a text is no such URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    NotAUrl,
+    Fragment,
+    UserInfo,
+    Insecure,
+}
+
+/// Reads a URL, or says which rule it breaks first.
+pub(crate) fn check(text: &str) -> Result<Uri, Flaw> {
+    // `Uri` drops a fragment without a word, and takes characters that no URI has.
+    if text.contains('#') {
+        return Err(Flaw::Fragment);
+    }
+    if !is_uri(text) {
+        return Err(Flaw::NotAUrl);
+    }
+    let uri: Uri = text.parse().map_err(|_| Flaw::NotAUrl)?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(Flaw::NotAUrl);
+    };
+    if authority.as_str().contains('@') {
+        return Err(Flaw::UserInfo);
+    }
+    if authority.host().is_empty() {
+        return Err(Flaw::NotAUrl);
+    }
+    match scheme {
+        "https" => Ok(uri),
+        "http" if is_loopback(authority.host()) => Ok(uri),
+        _ => Err(Flaw::Insecure),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use ::http::{Uri, uri::Scheme};
 
 use super::error::{OAuthSetupError, UrlFlaw};
-use crate::web_url::{is_loopback, is_uri};
+use crate::web_url::{self, Flaw};
 
 /// An absolute URL, `https` unless its host is this very machine, without user info or fragment.
 ///
@@ -25,27 +25,15 @@ impl EndpointUrl {
     }
 
     pub(crate) fn check(text: &str) -> Result<Self, UrlFlaw> {
-        // `Uri` would drop it in silence, and take characters that no URL has.
-        if text.contains('#') {
-            return Err(UrlFlaw::Fragment);
-        }
-        if text.len() > LONGEST || !is_uri(text) {
-            return Err(UrlFlaw::NotAUrl);
-        }
-        let uri: Uri = text.parse().map_err(|_| UrlFlaw::NotAUrl)?;
-        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return Err(UrlFlaw::NotAUrl);
-        };
-        if authority.as_str().contains('@') {
-            return Err(UrlFlaw::UserInfo);
-        }
-        if authority.host().is_empty() {
-            return Err(UrlFlaw::NotAUrl);
-        }
-        if *scheme == Scheme::HTTPS || *scheme == Scheme::HTTP && is_loopback(authority.host()) {
-            Ok(Self(uri))
-        } else {
-            Err(UrlFlaw::Insecure)
+        let uri = web_url::check(text).map_err(|flaw| match flaw {
+            Flaw::NotAUrl => UrlFlaw::NotAUrl,
+            Flaw::Fragment => UrlFlaw::Fragment,
+            Flaw::UserInfo => UrlFlaw::UserInfo,
+            Flaw::Insecure => UrlFlaw::Insecure,
+        })?;
+        match text.len() {
+            0..=LONGEST => Ok(Self(uri)),
+            _ => Err(UrlFlaw::NotAUrl),
         }
     }
 

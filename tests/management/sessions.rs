@@ -127,7 +127,11 @@ async fn a_session_lasts_no_longer_than_its_key() {
     let (_, session) = desk.begin(&key).await;
     assert_eq!(session["expires_at"], end.to_string());
     // A token tells whole seconds.
-    let end = desk.clock.now().wall.saturating_add(Duration::from_millis(500));
+    let end = desk
+        .clock
+        .now()
+        .wall
+        .saturating_add(Duration::from_millis(500));
     let key = desk.key(administrator().with_expires_at(end)).await;
     let (status, problem) = desk.begin(&key).await;
     assert_eq!(

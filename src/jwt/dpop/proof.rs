@@ -6,6 +6,7 @@ use thiserror::Error;
 use crate::{
     jwt::{
         algorithm::Algorithm,
+        header::Parts,
         json::{Json, Object},
         keys::VerificationKey,
     },
@@ -71,18 +72,11 @@ impl<'t> Proof<'t> {
         if text.len() > LONGEST_PROOF {
             return Err(Fault::Malformed);
         }
-        let mut parts = text.split(|byte| *byte == b'.');
-        let (Some(header), Some(payload), Some(signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(Fault::Malformed);
-        };
-        let signed = &text[..header.len() + 1 + payload.len()];
-        let decode = |part| {
-            let bytes = BASE64_URL_SAFE_NO_PAD.decode(part);
-            bytes.map_err(|_| Fault::Malformed)
-        };
-        let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
+        let malformed = |_| Fault::Malformed;
+        let parts = Parts::split(text).map_err(malformed)?;
+        let header = parts.header().map_err(malformed)?;
+        let payload = parts.payload().map_err(malformed)?;
+        let signature = parts.signature().map_err(malformed)?;
         let object = |bytes| Object::parse(bytes, LONGEST_PROOF).map_err(|_| Fault::Malformed);
         let (header, claims) = (object(&header)?, object(&payload)?);
 
@@ -129,7 +123,7 @@ impl<'t> Proof<'t> {
             nonce,
             algorithm,
             key,
-            signed,
+            signed: parts.message,
             signature,
         })
     }
