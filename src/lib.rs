@@ -74,6 +74,7 @@
 //! | know where they call from | [`PeerAddress`]; behind proxies [`TrustedProxies`] |
 //! | read who calls | [`Grant`], and with axum as an extractor |
 //! | hand out keys, seats and modules | [`KeyManager`] |
+//! | see how often keys are used, and why they are refused | [`KeyManager::usage`], [`usage`] |
 //! | limit rates | [`Tiers`], [`Quota`], [`MemoryRateLimiter`]; in another way: [`RateLimiter`] |
 //! | understand a refusal | [`DenialCode`], [`Denial`]; render it in your own way: [`RenderDenial`] |
 //! | take bearer tokens beside keys | the modules `jwt` and `oauth`; in another way: [`TokenVerifier`] |
