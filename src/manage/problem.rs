@@ -150,27 +150,30 @@ struct Row {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Problem {
     /// A URI that tells more of the code.
-    r#type: String,
+    #[schema(value_type = String)]
+    r#type: Box<str>,
     /// What happened, in a few words.
     title: &'static str,
     /// The HTTP status.
     status: u16,
     /// What happened, in one sentence.
-    detail: String,
+    #[schema(value_type = String)]
+    detail: Box<str>,
     /// Why.
     code: &'static str,
     /// What can be done about it.
     remediation: &'static str,
     /// The field, parameter or header that is at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
+    #[schema(value_type = String)]
+    field: Option<Box<str>>,
 }
 
 impl Problem {
-    pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ProblemCode, detail: impl Into<Box<str>>) -> Self {
         let row = code.row();
         Self {
-            r#type: format!("{DOCS}manage/enum.ProblemCode.html#variant.{code:?}"),
+            r#type: format!("{DOCS}manage/enum.ProblemCode.html#variant.{code:?}").into(),
             title: row.title,
             status: row.status.as_u16(),
             detail: detail.into(),
@@ -181,14 +184,14 @@ impl Problem {
     }
 
     /// A request whose `field` cannot be read.
-    pub(super) fn invalid(field: impl Into<String>, problem: impl fmt::Display) -> Self {
+    pub(super) fn invalid(field: impl Into<Box<str>>, problem: impl fmt::Display) -> Self {
         let field = field.into();
         let detail = format!("{field}: {problem}.");
         Self::new(ProblemCode::InvalidRequest, detail).with_field(field)
     }
 
     /// A `field` whose value cannot be taken.
-    pub(super) fn unprocessable(field: impl Into<String>, problem: impl fmt::Display) -> Self {
+    pub(super) fn unprocessable(field: impl Into<Box<str>>, problem: impl fmt::Display) -> Self {
         let field = field.into();
         let detail = format!("{field} {problem}.");
         Self::new(ProblemCode::InvalidField, detail).with_field(field)
@@ -200,7 +203,7 @@ impl Problem {
         Self::new(ProblemCode::Forbidden, detail)
     }
 
-    pub(super) fn with_field(mut self, field: impl Into<String>) -> Self {
+    pub(super) fn with_field(mut self, field: impl Into<Box<str>>) -> Self {
         self.field = Some(field.into());
         self
     }
@@ -214,10 +217,10 @@ impl Problem {
     fn unavailable(code: DenialCode, detail: &str) -> Self {
         let denial = Denial::new(code);
         Self {
-            r#type: format!("{DOCS}enum.DenialCode.html#variant.{code:?}"),
+            r#type: format!("{DOCS}enum.DenialCode.html#variant.{code:?}").into(),
             title: denial.title(),
             status: denial.status().as_u16(),
-            detail: detail.to_owned(),
+            detail: detail.into(),
             code: code.as_str(),
             remediation: "Try again. A change may have been made: what was sent with an \
                           Idempotency-Key can be sent again with the same one.",
