@@ -39,6 +39,8 @@ mod reservations;
 mod usage;
 
 pub(crate) use change::told;
+#[cfg(feature = "manage")]
+pub(crate) use create::id_from;
 pub use error::ManageError;
 pub use key_patch::KeyPatch;
 pub use managed_key::{AssignedModule, CreatedKey, ManagedKey};

@@ -175,18 +175,22 @@ impl KeyManager {
     }
 }
 
-/// An id that nobody has: 48 bits of milliseconds, so that ids sort by creation, and 80 random bits,
-/// in the base32 of Douglas Crockford.
+/// An id that nobody has: 48 bits of milliseconds, so that ids sort by creation, and 80 random bits.
 fn fresh_id(now: Timestamp) -> Result<KeyId, ManageError> {
     let mut bytes = [0; 16];
     let millis = u64::try_from(now.unix_micros() / 1_000).unwrap_or(0);
     bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
     let random = getrandom::fill(&mut bytes[6..]);
     random.map_err(|error| ManageError::NoRandomBytes(error.into()))?;
+    Ok(id_from(bytes))
+}
+
+/// The id that is written of these bytes, in the base32 of Douglas Crockford.
+pub(crate) fn id_from(bytes: [u8; 16]) -> KeyId {
     let bits = u128::from_be_bytes(bytes);
     let digit = |place: u32| char::from(BASE32[(bits >> (5 * place)) as usize % BASE32.len()]);
     let text: String = (0..26).rev().map(digit).collect();
-    Ok(KeyId::new(text).expect("26 letters and digits are a key id"))
+    KeyId::new(text).expect("26 letters and digits are a key id")
 }
 
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";

@@ -15,9 +15,9 @@ use crate::{
 
 /// What is to change about a key; what is not mentioned stays.
 ///
-/// Its serde form is the body of `PATCH /keys/{id}`: an absent field stays, and `null` takes a
-/// tier, an owner or an expiry away. A field that is not known is an error, and so is `null`
-/// elsewhere.
+/// Its serde form is the body of `PATCH /keys/{id}`, where `expires_at` may be a bare date too: an
+/// absent field stays, and `null` takes a tier, an owner or an expiry away. A field that is not known
+/// is an error, and so is `null` elsewhere.
 ///
 /// ```
 /// use tower_api_key::KeyPatch;

@@ -13,8 +13,8 @@ use crate::{
 
 /// What a new key is to be: a name, and whatever else it does not share with most keys.
 ///
-/// Its serde form is the body of `POST /keys`: one object in which only `name` is needed. A field
-/// that is not known is an error.
+/// Its serde form is the body of `POST /keys`, where `expires_at` may be a bare date too: one object
+/// in which only `name` is needed. A field that is not known is an error.
 ///
 /// ```
 /// use tower_api_key::{Environment, Module, NewKey, Scope};

@@ -8,6 +8,14 @@ use http::{
     header::{ETAG, IF_MATCH},
     request::Parts,
 };
+use utoipa::{
+    IntoParams,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::{ObjectBuilder, Type},
+    },
+};
 
 use super::problem::{Problem, ProblemCode};
 
@@ -92,6 +100,26 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
             // Lines of one list (RFC 9110 §5.3).
             false => Self::parse(&lines.join(",")).ok_or_else(unreadable),
         }
+    }
+}
+
+/// A header that may be left out.
+impl IntoParams for IfMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let tag = "(W/)?\"[!#-~]*\"";
+        let list = format!(r"[ \t,]*{tag}([ \t]*,[ \t,]*{tag})*([ \t]*,[ \t,]*)?");
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(format!(r"^(\*|{list})$")));
+        let description = "`*`, or a list of entity tags (RFC 9110 §13.1.1): changes only what has \
+                           one of them now.";
+        let parameter = ParameterBuilder::new()
+            .name("If-Match")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(description))
+            .schema(Some(text));
+        vec![parameter.build()]
     }
 }
 

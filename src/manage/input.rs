@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
 };
 use http::{HeaderMap, HeaderName, header::CONTENT_TYPE, request::Parts};
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_path_to_error::{Error, Segment};
 use utoipa::{
     PartialSchema, ToSchema,
@@ -39,21 +39,21 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-/// A JSON body that may be left out: then every field has its default.
+/// A JSON body that may be left out, or null: then every field has its default.
 pub(super) struct OptionalBody<T>(pub(super) T);
 
-impl<S: Sync, T: DeserializeOwned> FromRequest<S> for OptionalBody<T> {
+impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if request.headers().contains_key(CONTENT_TYPE) {
-            return Body::from_request(request, state)
-                .await
-                .map(|Body(body)| Self(body));
-        }
-        let bytes = read(request).await?;
-        let bytes = if bytes.is_empty() { b"{}" } else { &bytes[..] };
-        parse(bytes).map(Self)
+        let body: Option<T> = match request.headers().contains_key(CONTENT_TYPE) {
+            true => Body::from_request(request, state).await?.0,
+            false => {
+                let bytes = read(request).await?;
+                parse(if bytes.is_empty() { b"null" } else { &bytes })?
+            }
+        };
+        Ok(Self(body.unwrap_or_default()))
     }
 }
 
@@ -71,7 +71,7 @@ async fn read(request: Request) -> Result<bytes::Bytes, Problem> {
     let read = body::to_bytes(request.into_body(), LONGEST_BODY).await;
     read.map_err(|error| {
         let source = std::error::Error::source(&error);
-        match source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
+        match source.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) {
             true => too_large(),
             false => Problem::new(
                 ProblemCode::InvalidRequest,
@@ -179,13 +179,13 @@ fn parse_name<T: FromStr<Err = InvalidName>>(text: &str) -> Result<T, Problem> {
     name.map_err(|error| not_found(format!("There is no such thing: {error}.")))
 }
 
-fn not_found(detail: impl Into<String>) -> Problem {
+fn not_found(detail: impl Into<Box<str>>) -> Problem {
     Problem::new(ProblemCode::NotFound, detail)
 }
 
 /// The first instant at which something is no longer valid, as clients write it: an instant, or a
 /// date, which means through the end of that day in UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Limit(pub(super) Timestamp);
 
 impl<'de> Deserialize<'de> for Limit {

@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 
-use super::Parts;
+use super::{Parts, refusals::Refusals};
 use crate::openapi::SecuritySchemes;
 
 /// The document as it is sent.
@@ -23,7 +23,7 @@ pub(super) struct Document(Bytes);
     get,
     path = "/openapi.json",
     tag = "openapi",
-    responses((status = 200, description = "The document.", body = Object)),
+    responses((status = 200, description = "The document.", body = Object), Refusals),
 )]
 pub(super) async fn read_openapi(Extension(Document(document)): Extension<Document>) -> Response {
     ([(CONTENT_TYPE, "application/json")], document).into_response()

@@ -37,9 +37,9 @@ name_schema! {
     LicenseId: 200, "^[!-~]+$", "The id of a license.";
     Holder: 512, "^[!-~]+$", "A key's id, or a user as `issuer|subject`.";
     Actor: 200, "^[!-~]+$", "Who did it: `key:` and the key's id, `system`, or what the host calls its people.";
-    KeyId: 128, "^[A-Za-z0-9._~-]+$", "The public id of a key; neither `.` nor `..`.";
+    KeyId: 128, r"^(\.{0,2}[A-Za-z0-9_~-]|\.{3})[A-Za-z0-9._~-]*$", "The public id of a key.";
     Scope: 200, r"^[!#-\[\]-~]+$", "A scope (RFC 6749 §3.3), such as `read:realms`.";
-    Tier: 64, "^[A-Za-z0-9._~-]+$", "The name of a rate tier; neither `.` nor `..`.";
+    Tier: 64, r"^(\.{0,2}[A-Za-z0-9_~-]|\.{3})[A-Za-z0-9._~-]*$", "The name of a rate tier.";
     Environment: 16, "^[a-z][a-z0-9]*$", "The environment a key is for.";
 }
 

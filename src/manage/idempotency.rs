@@ -1,0 +1,232 @@
+//! `Idempotency-Key`: a call that is made again does not do it again.
+//!
+//! Nothing is kept for it. The id of a key that is asked for with one follows from the caller and the
+//! `Idempotency-Key`, so a retry, in whichever process and after whichever crash, meets the key that
+//! is there already, and completes it. Its text follows from those, from what was asked for, and from
+//! the management's secret, so it can be told again to who asked for it, and to nobody else.
+
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use hmac::{Hmac, KeyInit, Mac};
+use http::{HeaderName, request::Parts as RequestParts};
+use sha2::{Digest, Sha256};
+use utoipa::{
+    IntoParams,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::{ObjectBuilder, Type},
+    },
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Parts,
+    caller::Caller,
+    input::only,
+    problem::{Problem, ProblemCode},
+};
+use crate::{
+    key_format::KeyText,
+    key_store::{Environment, KeyDigest, KeyId, KeyRecord, PreviousDigest},
+    keys::{ManageError, ManagedKey, NewKey, id_from},
+};
+
+/// What the client says makes two of its requests the same; the header may be left out.
+#[derive(Debug, Clone)]
+pub(super) struct IdempotencyKey(pub(super) Option<String>);
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut RequestParts, _: &S) -> Result<Self, Problem> {
+        let text = only(&parts.headers, &HeaderName::from_static(HEADER))?;
+        let Some(text) = text else {
+            return Ok(Self(None));
+        };
+        let is_valid =
+            (1..=LONGEST).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        match is_valid {
+            true => Ok(Self(Some(text.to_owned()))),
+            false => {
+                let problem = "it is not 1 to 255 visible ASCII characters without spaces";
+                Err(Problem::invalid(HEADER, problem))
+            }
+        }
+    }
+}
+
+/// A header that may be left out.
+impl IntoParams for IdempotencyKey {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(LONGEST))
+            .pattern(Some("^[!-~]+$"));
+        let description = "The caller's requests with the same one are one request: what is sent \
+                           again is answered as the first was. With another body: 422.";
+        let parameter = ParameterBuilder::new()
+            .name("Idempotency-Key")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(description))
+            .schema(Some(text));
+        vec![parameter.build()]
+    }
+}
+
+impl Parts {
+    /// Makes a key once for all requests with this `Idempotency-Key` and this body, and answers it
+    /// with its text every time.
+    ///
+    /// # Errors
+    ///
+    /// 422 where another body was sent with it before; 409 where the text cannot be told: another
+    /// process made it with another secret, or the key has a new one.
+    pub(super) async fn create_once(
+        &self,
+        new: NewKey,
+        body: &[u8],
+        idempotency_key: &str,
+        caller: &Caller,
+    ) -> Result<(ManagedKey, KeyText), Problem> {
+        let words = ["create", caller.grant.principal(), idempotency_key];
+        let id = derived_id(&words);
+        let text = self.derived_text(&new.environment, &words, body);
+        let new = new.with_id(id.clone());
+        let imported = self.manager.import(new.clone(), &text, &caller.actor).await;
+        match imported {
+            Ok(key) => Ok((key, text)),
+            Err(ManageError::Duplicate { .. }) => {
+                let key = self.manager.read(&id).await?;
+                if key.record.digest == self.digest(&text) {
+                    // It was made of this very request, and changed since.
+                    return Ok((key, text));
+                }
+                Err(taken(&key, &new))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The text that a key gets from a regeneration with this `Idempotency-Key`.
+    pub(super) fn next_text(
+        &self,
+        record: &KeyRecord,
+        idempotency_key: &str,
+        caller: &Caller,
+    ) -> KeyText {
+        let words = [
+            "regenerate",
+            caller.grant.principal(),
+            idempotency_key,
+            record.id.as_str(),
+        ];
+        self.derived_text(&record.environment, &words, &[])
+    }
+
+    /// A text that nobody has.
+    pub(super) fn random_text(&self, environment: &Environment) -> Result<KeyText, Problem> {
+        let mut entropy = Zeroizing::new([0; 32]);
+        let random = getrandom::fill(&mut *entropy);
+        random.map_err(|error| ManageError::NoRandomBytes(error.into()))?;
+        Ok(self.manager.text_from(environment, &entropy))
+    }
+
+    /// A key that has this text already was regenerated with the same `Idempotency-Key`: by a request
+    /// with the same grace, as far as the key tells. It does not tell how long the grace was, but
+    /// whether there was one, and when it ends.
+    pub(super) fn check_repeated(
+        &self,
+        record: &KeyRecord,
+        text: &KeyText,
+        grace: Duration,
+    ) -> Result<(), Problem> {
+        let digest = self.digest(text);
+        if record.digest != digest {
+            let is_old = |previous: &PreviousDigest| previous.digest == digest;
+            return match record.previous.as_ref().is_some_and(is_old) {
+                true => Err(untold(&record.id)),
+                false => Ok(()),
+            };
+        }
+        let now = self.clock().now().wall;
+        let may_be_same = match &record.previous {
+            // One that has expired gives no grace.
+            None => grace.is_zero() || record.expires_at.is_some_and(|end| end <= now),
+            Some(previous) => !grace.is_zero() && previous.until <= now.saturating_add(grace),
+        };
+        match may_be_same {
+            true => Ok(()),
+            false => Err(another_body()),
+        }
+    }
+
+    fn digest(&self, text: &KeyText) -> KeyDigest {
+        self.gate.gate.hasher.digest(text.expose().as_bytes())
+    }
+
+    fn derived_text(&self, environment: &Environment, words: &[&str], body: &[u8]) -> KeyText {
+        let state = Hmac::<Sha256>::new_from_slice(&*self.secret);
+        let mut mac = state.expect("HMAC takes a key of any length");
+        mac.update(b"tower-api-key text ");
+        for part in parts(words).chain([body]) {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        let entropy = Zeroizing::new(<[u8; 32]>::from(mac.finalize().into_bytes()));
+        self.manager.text_from(environment, &entropy)
+    }
+}
+
+/// The id that every process derives from the same words.
+fn derived_id(words: &[&str]) -> KeyId {
+    let mut hash = Sha256::new_with_prefix("tower-api-key id ");
+    for part in parts(words) {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    id_from(*digest.first_chunk().expect("16 bytes are fewer than 32"))
+}
+
+fn parts<'a>(words: &'a [&str]) -> impl Iterator<Item = &'a [u8]> {
+    words.iter().map(|word| word.as_bytes())
+}
+
+/// Why a key is not the one that was asked for under the same `Idempotency-Key`.
+fn taken(key: &ManagedKey, new: &NewKey) -> Problem {
+    let record = &key.record;
+    let is_same = record.name == new.name
+        && record.environment == new.environment
+        && record.scopes == new.scopes
+        && record.tier == new.tier
+        && record.owner == new.owner
+        && record.expires_at == new.expires_at
+        && record.allowed_addresses == new.allowed_addresses
+        && record.administrator == new.administrator
+        // Some may not be assigned yet.
+        && (key.modules.iter()).all(|assigned| new.modules.contains(&assigned.module));
+    match is_same {
+        true => untold(&record.id),
+        false => another_body(),
+    }
+}
+
+/// The request was carried out, and the text that it made is not known, or not the key's any more.
+fn untold(id: &KeyId) -> Problem {
+    let detail = format!("The key {id} got a text by this request, which can no longer be told.");
+    Problem::new(ProblemCode::Conflict, detail)
+        .with_field(HEADER)
+        .with_remediation("Regenerate the key with another Idempotency-Key.")
+}
+
+fn another_body() -> Problem {
+    Problem::unprocessable(HEADER, "was sent with another body before")
+}
+
+const HEADER: &str = "idempotency-key";
+/// Characters.
+const LONGEST: usize = 255;

@@ -1,0 +1,327 @@
+//! Calls on keys.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header::LOCATION};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Parts,
+    caller::Caller,
+    etag::{self, IfMatch, entity_tag},
+    idempotency::IdempotencyKey,
+    input::{Body, Named, Nothing, OptionalBody, Query},
+    problem::{Problem, ProblemCode},
+    refusals::{BodyRefusals, Conflicting, Missing, Refusals, Stale},
+    view::{KeyPageView, KeyView, TextView},
+};
+use crate::{
+    key_format::KeyText,
+    key_store::KeyId,
+    keys::{ManageError, ManagedKey},
+};
+
+mod body;
+mod modules;
+mod plan;
+mod rights;
+
+use body::{KeyPatchBody, Listing, NewKeyBody, RegenerationBody};
+
+/// The calls on keys.
+pub(super) fn api() -> OpenApiRouter<Arc<Parts>> {
+    OpenApiRouter::default()
+        .routes(routes!(list_keys, create_key))
+        .routes(routes!(read_key, change_key, delete_key))
+        .routes(routes!(regenerate_key))
+        .routes(routes!(revoke_key))
+        .routes(routes!(plan::plan_key))
+        .routes(routes!(modules::assign_module, modules::unassign_module))
+}
+
+/// Make a key
+///
+/// Its text is answered this once. With an `Idempotency-Key`, a request that is sent again makes no
+/// second key: it completes the first where that was cut short, and is answered as the first was.
+#[utoipa::path(
+    post,
+    path = "/keys",
+    tag = TAG,
+    params(IdempotencyKey),
+    request_body = NewKeyBody,
+    responses(
+        (status = 201, body = TextView<'_>, description = "The key, with its text in `key`.", headers(
+            ("Location" = String, description = "The key, relative to this request's URL."),
+            ("ETag" = String, description = "Its revision, for `If-Match`."),
+        )),
+        Refusals, BodyRefusals,
+        (status = 404, body = Problem, content_type = "application/problem+json",
+            description = "No license and nothing else is known of a module."),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "The key was made by this `Idempotency-Key`, and its text can no longer be told."),
+    )
+)]
+pub(super) async fn create_key(
+    State(parts): State<Arc<Parts>>,
+    caller: Caller,
+    IdempotencyKey(idempotency_key): IdempotencyKey,
+    _: Query<Nothing>,
+    Body(body): Body<NewKeyBody>,
+) -> Result<Response, Problem> {
+    let written = serde_json::to_vec(&body).expect("it was read from JSON");
+    let new = body.into_new_key()?;
+    caller.check_new(&new)?;
+    let (key, text) = match idempotency_key {
+        Some(sent) => parts.create_once(new, &written, &sent, &caller).await?,
+        None => {
+            let created = parts.manager.create(new, &caller.actor).await?;
+            (created.key, created.text)
+        }
+    };
+    let location = HeaderValue::try_from(format!("keys/{}", key.record.id));
+    let location = location.expect("a key's id is visible ASCII");
+    let answer = with_text(key, &text);
+    Ok((StatusCode::CREATED, [(LOCATION, location)], answer).into_response())
+}
+
+/// List keys
+///
+/// In order of the id, by pages.
+#[utoipa::path(
+    get,
+    path = "/keys",
+    tag = TAG,
+    params(Listing),
+    responses(
+        (status = 200, body = KeyPageView, description = "A page."),
+        Refusals,
+        (status = 422, body = Problem, content_type = "application/problem+json",
+            description = "A parameter is out of its bounds; `field` names it."),
+    )
+)]
+pub(super) async fn list_keys(
+    State(parts): State<Arc<Parts>>,
+    _: Caller,
+    Query(listing): Query<Listing>,
+) -> Result<Json<KeyPageView>, Problem> {
+    let (limit, query) = listing.into_query()?;
+    let keys = parts.manager.list(&query).await?;
+    Ok(Json(KeyPageView::new(keys, limit)))
+}
+
+/// Read a key
+#[utoipa::path(
+    get,
+    path = "/keys/{id}",
+    tag = TAG,
+    params(("id" = KeyId, Path)),
+    responses(
+        (status = 200, body = KeyView, description = "The key.", headers(
+            ("ETag" = String, description = "Its revision, for `If-Match`."),
+        )),
+        Refusals, Missing,
+    )
+)]
+pub(super) async fn read_key(
+    State(parts): State<Arc<Parts>>,
+    _: Caller,
+    Named(id): Named<KeyId>,
+    _: Query<Nothing>,
+) -> Result<Response, Problem> {
+    Ok(as_it_is(parts.manager.read(&id).await?))
+}
+
+/// Change a key
+///
+/// What is left out stays. Disabled or expired, it is refused at once, and its seats are freed.
+#[utoipa::path(
+    patch,
+    path = "/keys/{id}",
+    tag = TAG,
+    params(("id" = KeyId, Path), IfMatch),
+    request_body = KeyPatchBody,
+    responses(
+        (status = 200, body = KeyView, description = "The key as it is now.", headers(
+            ("ETag" = String, description = "Its revision, for `If-Match`."),
+        )),
+        Refusals, BodyRefusals, Missing, Stale, Conflicting,
+    )
+)]
+pub(super) async fn change_key(
+    State(parts): State<Arc<Parts>>,
+    caller: Caller,
+    Named(id): Named<KeyId>,
+    if_match: IfMatch,
+    _: Query<Nothing>,
+    Body(body): Body<KeyPatchBody>,
+) -> Result<Response, Problem> {
+    let patch = body.into_patch()?;
+    let may = |key: &ManagedKey| caller.check_patch(key, &patch);
+    let (manager, id, actor) = (&parts.manager, &id, &caller.actor);
+    let change = |revision| {
+        let mut patch = patch.clone();
+        patch.revision = revision;
+        async move { manager.update(id, &patch, actor).await }
+    };
+    let key = parts.change(&caller, id, &if_match, may, change).await?;
+    Ok(as_it_is(key))
+}
+
+/// Delete a key
+///
+/// With all it was assigned; those who wait for its seats are promoted.
+#[utoipa::path(
+    delete,
+    path = "/keys/{id}",
+    tag = TAG,
+    params(("id" = KeyId, Path), IfMatch),
+    responses(
+        (status = 204, description = "It is gone."),
+        Refusals, Missing, Stale, Conflicting,
+    )
+)]
+pub(super) async fn delete_key(
+    State(parts): State<Arc<Parts>>,
+    caller: Caller,
+    Named(id): Named<KeyId>,
+    if_match: IfMatch,
+    _: Query<Nothing>,
+) -> Result<StatusCode, Problem> {
+    let may = |key: &ManagedKey| caller.check_owned(key);
+    let delete = |revision| parts.manager.delete_if(&id, revision, &caller.actor);
+    parts.change(&caller, &id, &if_match, may, delete).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Give a key a new text
+///
+/// The new text is answered this once. Everything else of the key stays. With an `Idempotency-Key`,
+/// a request that is sent again is answered with the same text, until the key gets another one.
+#[utoipa::path(
+    post,
+    path = "/keys/{id}/regenerate",
+    tag = TAG,
+    params(("id" = KeyId, Path), IfMatch, IdempotencyKey),
+    request_body(content = Option<RegenerationBody>, description = "May be left out."),
+    responses(
+        (status = 200, body = TextView<'_>, description = "The key, with its new text in `key`.", headers(
+            ("ETag" = String, description = "Its revision, for `If-Match`."),
+        )),
+        Refusals, BodyRefusals, Missing, Stale, Conflicting,
+    )
+)]
+pub(super) async fn regenerate_key(
+    State(parts): State<Arc<Parts>>,
+    caller: Caller,
+    Named(id): Named<KeyId>,
+    if_match: IfMatch,
+    IdempotencyKey(idempotency_key): IdempotencyKey,
+    _: Query<Nothing>,
+    OptionalBody(body): OptionalBody<RegenerationBody>,
+) -> Result<Response, Problem> {
+    let grace = body.grace()?;
+    // An environment stays as it is, so the text made for it stays right.
+    let known = parts.manager.read(&id).await?.record;
+    let text = match idempotency_key {
+        Some(sent) => parts.next_text(&known, &sent, &caller),
+        None => parts.random_text(&known.environment)?,
+    };
+    let may = |key: &ManagedKey| {
+        caller.check_new_text(key)?;
+        parts.check_repeated(&key.record, &text, grace)
+    };
+    let regenerate = |revision| {
+        let manager = &parts.manager;
+        manager.regenerate_as(&id, &text, Some(grace), revision, &caller.actor)
+    };
+    let key = parts
+        .change(&caller, &id, &if_match, may, regenerate)
+        .await?;
+    Ok(with_text(key, &text))
+}
+
+/// Revoke a key
+///
+/// For good: its modules and seats are taken, and nothing but its record stays.
+#[utoipa::path(
+    post,
+    path = "/keys/{id}/revoke",
+    tag = TAG,
+    params(("id" = KeyId, Path), IfMatch),
+    responses(
+        (status = 200, body = KeyView, description = "The key as it is now.", headers(
+            ("ETag" = String, description = "Its revision, for `If-Match`."),
+        )),
+        Refusals, Missing, Stale, Conflicting,
+    )
+)]
+pub(super) async fn revoke_key(
+    State(parts): State<Arc<Parts>>,
+    caller: Caller,
+    Named(id): Named<KeyId>,
+    if_match: IfMatch,
+    _: Query<Nothing>,
+) -> Result<Response, Problem> {
+    let may = |key: &ManagedKey| caller.check_owned(key);
+    let revoke = |revision| parts.manager.revoke_if(&id, revision, &caller.actor);
+    let key = parts.change(&caller, &id, &if_match, may, revoke).await?;
+    Ok(as_it_is(key))
+}
+
+impl Parts {
+    /// Makes a change of a key if the caller `may` make it of the key as it is then, and the client
+    /// has seen it so.
+    async fn change<T, F: Future<Output = Result<T, ManageError>> + Send>(
+        &self,
+        caller: &Caller,
+        id: &KeyId,
+        if_match: &IfMatch,
+        may: impl Fn(&ManagedKey) -> Result<(), Problem>,
+        change: impl Fn(Option<u64>) -> F,
+    ) -> Result<T, Problem> {
+        for _ in 0..ATTEMPTS {
+            let key = self.manager.read(id).await?;
+            may(&key)?;
+            let current = key.record.revision;
+            let revision = match if_match {
+                // Who may do everything to every key may do it to what the key has become.
+                IfMatch::Absent | IfMatch::Any => (!caller.is_administrator()).then_some(current),
+                // Whether another revision matters at all the manager knows: not to a change that
+                // this client has made already.
+                IfMatch::OneOf(_) => match if_match.check(Some(&entity_tag(current))) {
+                    Ok(()) => Some(current),
+                    Err(_) => Some(NO_REVISION),
+                },
+            };
+            match change(revision).await {
+                Err(ManageError::Conflict) if !matches!(if_match, IfMatch::OneOf(_)) => {}
+                outcome => return Ok(outcome?),
+            }
+        }
+        let detail = "Others change this key all the time.";
+        Err(Problem::new(ProblemCode::Conflict, detail))
+    }
+}
+
+/// A key as it is, under its entity tag.
+fn as_it_is(key: ManagedKey) -> Response {
+    let tag = etag::header(&entity_tag(key.record.revision));
+    (tag, Json(KeyView::from(key))).into_response()
+}
+
+/// A key with its text, under its entity tag.
+fn with_text(key: ManagedKey, text: &KeyText) -> Response {
+    let tag = etag::header(&entity_tag(key.record.revision));
+    (tag, Json(TextView::new(key, text))).into_response()
+}
+
+pub(super) const TAG: &str = "keys";
+/// No key has come so far.
+const NO_REVISION: u64 = u64::MAX;
+/// How often a change is tried anew while others change the same key.
+const ATTEMPTS: usize = 16;
