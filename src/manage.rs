@@ -66,7 +66,9 @@ pub(crate) mod caller;
 mod cookie;
 mod etag;
 mod events;
+mod idempotency;
 pub(crate) mod input;
+mod keys;
 mod licenses;
 mod limited_edition;
 mod modules;
@@ -79,6 +81,7 @@ mod reservations;
 mod schema;
 #[cfg(feature = "jwt")]
 mod sessions;
+mod view;
 
 use cookie::SessionCookie;
 use problem::Problem;
@@ -175,6 +178,7 @@ pub(crate) async fn no_such_method(method: Method) -> Problem {
 /// Every call, with what the OpenAPI document says of it.
 fn api(parts: &Parts) -> OpenApiRouter<Arc<Parts>> {
     let api = OpenApiRouter::new()
+        .merge(keys::api())
         .routes(routes!(openapi::read_openapi))
         .routes(routes!(modules::list_modules))
         .routes(routes!(modules::map_module))

@@ -9,8 +9,14 @@ mod audit;
 #[path = "../support/mod.rs"]
 mod backends;
 mod events;
+mod faulty;
+mod idempotency;
+mod input;
+mod keys;
 mod licenses;
 mod modules;
+mod preconditions;
+mod roles;
 #[cfg(feature = "jwt")]
 mod sessions;
 #[path = "../support/stream.rs"]
