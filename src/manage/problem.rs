@@ -28,7 +28,7 @@ pub enum ProblemCode {
     /// 400: the body or a parameter has a field that is not known, lacks one, or has one of the wrong
     /// type; `field` names it.
     InvalidRequest,
-    /// 403: only an administrator may do this.
+    /// 403: this caller may not do this; most often only an administrator may.
     Forbidden,
     /// 403: keys cannot be changed here, the store or the ledger is read-only.
     ReadOnly,
@@ -72,7 +72,7 @@ impl ProblemCode {
             Self::Forbidden => (
                 "forbidden",
                 StatusCode::FORBIDDEN,
-                "Administrators only",
+                "Not allowed",
                 "Ask an administrator to do it.",
             ),
             Self::ReadOnly => (

@@ -8,6 +8,7 @@
 mod audit;
 #[path = "../support/mod.rs"]
 mod backends;
+mod document;
 mod events;
 mod faulty;
 mod idempotency;
