@@ -81,6 +81,7 @@ mod reservations;
 mod schema;
 #[cfg(feature = "jwt")]
 mod sessions;
+mod usage;
 mod view;
 
 use cookie::SessionCookie;
@@ -177,7 +178,7 @@ pub(crate) async fn no_such_method(method: Method) -> Problem {
 
 /// Every call, with what the OpenAPI document says of it.
 fn api(parts: &Parts) -> OpenApiRouter<Arc<Parts>> {
-    let api = OpenApiRouter::new()
+    let api = OpenApiRouter::with_openapi(schema::not_collected())
         .merge(keys::api())
         .routes(routes!(openapi::read_openapi))
         .routes(routes!(modules::list_modules))
@@ -191,7 +192,8 @@ fn api(parts: &Parts) -> OpenApiRouter<Arc<Parts>> {
             limited_edition::set_limited_edition
         ))
         .routes(routes!(audit::read_audit))
-        .routes(routes!(events::follow_events));
+        .routes(routes!(events::follow_events))
+        .routes(routes!(usage::read_usage));
     parts.with_sessions(api)
 }
 

@@ -33,6 +33,14 @@ use http::{
 };
 use serde::Serialize;
 use tokio::time::{Instant, Interval, Sleep, interval_at, sleep};
+use utoipa::{
+    IntoParams,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::{ObjectBuilder, Type},
+    },
+};
 
 use super::{
     Parts,
@@ -43,6 +51,7 @@ use super::{
     refusals::Refusals,
 };
 use crate::{
+    changes::Stamp,
     error::BackendError,
     keys::ManageError,
     license_ledger::{EventKind, Holder, LicenseEvent},
@@ -59,10 +68,7 @@ use crate::{
     get,
     path = "/events",
     tag = "log",
-    params((
-        "Last-Event-ID" = Option<u64>, Header, maximum = 9_007_199_254_740_991_u64,
-        description = "Begins after this one. By default with what happens from now on."
-    )),
+    params(LastEventId),
     responses(
         (status = 200, description = "The stream.", body = String, content_type = "text/event-stream"),
         Refusals
@@ -102,6 +108,26 @@ pub(super) async fn follow_events(
     Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
+/// What a client that comes back has read.
+struct LastEventId;
+
+impl IntoParams for LastEventId {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0_u64))
+            .maximum(Some(input::GREATEST));
+        let description = "Begins after this one. By default with what happens from now on.";
+        let parameter = ParameterBuilder::new()
+            .name("Last-Event-ID")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(description))
+            .schema(Some(schema));
+        vec![parameter.build()]
+    }
+}
+
 /// One reader's stream.
 struct Feed {
     reader: Reader,
@@ -128,6 +154,8 @@ struct Reader {
     known: u64,
     /// How often tokens had been withdrawn.
     withdrawals: u64,
+    /// How far the ledger had come when the caller's role was last judged.
+    judged: Option<Stamp>,
 }
 
 /// Why the service ends a stream.
@@ -174,6 +202,7 @@ impl Feed {
             reader: Reader {
                 known: *lookup.ledger.latest().borrow(),
                 withdrawals: lookup.withdrawals(),
+                judged: None,
                 holder: caller.grant.holder(),
                 parts,
                 caller,
@@ -242,7 +271,7 @@ impl Feed {
 
     /// An entry for the reader, where he may still read it.
     async fn take(&mut self, event: LicenseEvent) -> Result<Bytes, Closing> {
-        let reader = &self.reader;
+        let reader = &mut self.reader;
         reader.judge_key()?;
         let is_news = event.seq > reader.known;
         match event.kind.holder() {
@@ -263,8 +292,9 @@ impl Feed {
 
 impl Reader {
     /// Whether the caller may still read, as far as this process knows.
-    async fn judge(&self) -> Result<(), Closing> {
+    async fn judge(&mut self) -> Result<(), Closing> {
         self.judge_key()?;
+        self.judged = None;
         self.judge_role().await
     }
 
@@ -282,9 +312,17 @@ impl Reader {
         }
     }
 
-    async fn judge_role(&self) -> Result<(), Closing> {
+    /// Asks the policy, unless nothing has changed in the ledger since it was last asked.
+    async fn judge_role(&mut self) -> Result<(), Closing> {
+        let stamp = Some(self.parts.gate.gate.lookup.ledger.changes().stamp());
+        if self.judged == stamp {
+            return Ok(());
+        }
         match self.parts.caller(self.caller.grant.clone()).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.judged = stamp;
+                Ok(())
+            }
             // An outage is not a denial.
             Err(denial) if denial.status() == StatusCode::SERVICE_UNAVAILABLE => Ok(()),
             Err(_) => Err(Closing::RightsChanged),

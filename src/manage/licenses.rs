@@ -147,7 +147,7 @@ pub(super) async fn list_licenses(
     tag = "licenses",
     params(
         ("id" = LicenseId, Path, description = "The license."),
-        ("If-Match" = Option<String>, Header, description = "Sets it only where its `etag` is one of these.")
+        IfMatch
     ),
     request_body = SetLicense,
     responses(
@@ -196,7 +196,7 @@ pub(super) async fn set_license(
     tag = "licenses",
     params(
         ("id" = LicenseId, Path, description = "The license."),
-        ("If-Match" = Option<String>, Header, description = "Removes it only where its `etag` is one of these.")
+        IfMatch
     ),
     responses((status = 204, description = "It is gone."), Refusals, Missing, Stale)
 )]

@@ -3,16 +3,31 @@
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        RefOr, Schema,
-        schema::{AnyOfBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type},
+        OpenApi, OpenApiBuilder, RefOr, Schema,
+        schema::{
+            AnyOfBuilder, ComponentsBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType,
+            Type,
+        },
     },
 };
 
+use super::{audit::EventName, problem::Problem};
 use crate::{
     clock::Timestamp,
     key_store::{AddressRange, Environment, KeyId, Scope, Tier},
     license_ledger::{Actor, Holder, LicenseId, Module, Seats},
 };
+
+/// A document with the schemas that are named, and that the macros do not collect themselves: of
+/// refusals and of parameters.
+pub(super) fn not_collected() -> OpenApi {
+    let components = ComponentsBuilder::new()
+        .schema_from::<Problem>()
+        .schema_from::<EventName>()
+        .schema_from::<KeyId>();
+    let document = OpenApiBuilder::new().components(Some(components.build()));
+    document.build()
+}
 
 macro_rules! name_schema {
     ($($name:ident: $most:literal, $pattern:literal, $description:literal;)*) => {$(

@@ -24,3 +24,4 @@ mod sessions;
 mod stream;
 mod support;
 mod unknown;
+mod usage;
