@@ -83,6 +83,7 @@ mod schema;
 mod sessions;
 mod usage;
 mod view;
+mod whole;
 
 use cookie::SessionCookie;
 use problem::Problem;

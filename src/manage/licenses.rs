@@ -18,6 +18,7 @@ use super::{
     input::{self, Body, Limit, Named, Nothing, Query},
     problem::Problem,
     refusals::{BodyRefusals, Missing, Refusals, Stale},
+    whole,
 };
 use crate::{
     clock::Timestamp,
@@ -60,7 +61,7 @@ enum LicenseStatus {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetLicense {
-    #[serde(deserialize_with = "input::given")]
+    #[serde(deserialize_with = "whole::seats")]
     #[schema(required = true)]
     seats: Seats,
     /// Null: it is valid for ever.

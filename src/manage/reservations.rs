@@ -12,6 +12,7 @@ use super::{
     plan::PlanAnswer,
     problem::Problem,
     refusals::{BodyRefusals, Missing, Refusals, Unprocessable},
+    whole,
 };
 use crate::{
     clock::Timestamp,
@@ -75,7 +76,7 @@ struct Waiting {
 #[serde(deny_unknown_fields)]
 pub(super) struct PlanLicense {
     /// Left out: as many as it has.
-    #[serde(default, deserialize_with = "input::if_given")]
+    #[serde(default, deserialize_with = "whole::seats_if_given")]
     #[schema(value_type = Seats, required = false)]
     seats: Option<Seats>,
     /// Null: it would be valid for ever. Left out: as long as it is.
