@@ -63,9 +63,9 @@ impl IfMatch {
         if text.trim() == "*" {
             return Some(Self::Any);
         }
-        // Empty elements of a list are ignored (RFC 9110 §5.6.1).
+        // Empty elements of a list are ignored (RFC 9110 §5.6.1), and a list of none is one too.
         let between = [' ', '\t', ','];
-        let (mut tags, mut is_list) = (Vec::new(), false);
+        let mut tags = Vec::new();
         let mut rest = text.trim_start_matches(between);
         while !rest.is_empty() {
             let strong = rest.strip_prefix("W/");
@@ -79,10 +79,9 @@ impl IfMatch {
             if !is_weak {
                 tags.push(entity_tag(opaque));
             }
-            is_list = true;
             rest = after.trim_start_matches(between);
         }
-        is_list.then_some(Self::OneOf(tags))
+        Some(Self::OneOf(tags))
     }
 }
 
@@ -107,7 +106,7 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 impl IntoParams for IfMatch {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let tag = "(W/)?\"[!#-~]*\"";
-        let list = format!(r"[ \t,]*{tag}([ \t]*,[ \t,]*{tag})*([ \t]*,[ \t,]*)?");
+        let list = format!(r"[ \t,]*({tag}([ \t]*,[ \t,]*{tag})*([ \t]*,[ \t,]*)?)?");
         let text = ObjectBuilder::new()
             .schema_type(Type::String)
             .pattern(Some(format!(r"^(\*|{list})$")));

@@ -45,6 +45,8 @@ pub(super) struct KeyView {
     #[schema(required)]
     owner: Option<String>,
     /// Where it may be used from; empty: from anywhere.
+    // IPv6 ranges have more forms than the ones that are asked for.
+    #[schema(value_type = Vec<String>)]
     allowed_addresses: Vec<AddressRange>,
 }
 

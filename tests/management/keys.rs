@@ -431,7 +431,7 @@ async fn plan_tells_who_loses_and_who_gets_a_seat_and_changes_nothing() {
     for body in [
         json!({"operation": "disable"}),
         json!({"operation": "revoke"}),
-        json!({"operation": "delete", "modules": []}),
+        json!({"operation": "delete"}),
         json!({"operation": "unassign", "modules": ["launcher", "open"]}),
     ] {
         let answer = plan(&first, body).await.is(200).json();
@@ -453,7 +453,7 @@ async fn plan_tells_who_loses_and_who_gets_a_seat_and_changes_nothing() {
     refused.refused(404, "not_found").blames("module");
     for (body, status, code, field) in [
         (
-            json!({"operation": "enable", "modules": ["open"]}),
+            json!({"operation": "enable", "modules": []}),
             422,
             "invalid_field",
             "modules",

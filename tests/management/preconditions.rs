@@ -95,12 +95,28 @@ async fn malformed_tag_is_refused() {
     let (path, tag) = key(&world).await;
     let before = world.everything().await;
     let bare = tag.trim_matches('"').to_owned();
-    for sent in ["", "\"", &*bare, "\"a\" \"b\"", "*, \"a\"", "w/\"a\"", "ä"] {
+    for sent in ["\"", &*bare, "\"a\" \"b\"", "*, \"a\"", "w/\"a\"", "ä"] {
         for (method, call, body, _) in calls() {
             let (path, headers) = (format!("{path}{call}"), [("if-match", sent)]);
             let answer = world.call_with(method, &path, &world.administrator, &headers, body);
             let answer = answer.await;
             answer.refused(400, "invalid_request").blames("if-match");
+        }
+    }
+    assert_eq!(world.everything().await, before);
+}
+
+/// RFC 9110 §5.6.1 lets a list be empty; nothing matches it.
+#[tokio::test]
+async fn empty_list_of_tags_matches_nothing() {
+    let world = World::new().await;
+    let (path, _) = key(&world).await;
+    let before = world.everything().await;
+    for sent in ["", ",", " , ,"] {
+        for (method, call, body, _) in calls() {
+            let (path, headers) = (format!("{path}{call}"), [("if-match", sent)]);
+            let answer = world.call_with(method, &path, &world.administrator, &headers, body);
+            answer.await.refused(412, "precondition_failed");
         }
     }
     assert_eq!(world.everything().await, before);

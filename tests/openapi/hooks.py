@@ -1,4 +1,6 @@
-"""What the calls that schemathesis makes must leave alone, or it would lock itself out."""
+"""What the calls that schemathesis makes have in common."""
+
+import uuid
 
 import schemathesis
 
@@ -7,3 +9,10 @@ import schemathesis
 def filter_case(context, case):
     """Not the key that the calls are made with: it is not to be deleted, revoked or disabled."""
     return (case.path_parameters or {}).get("id") != "administrator" or case.method == "GET"
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """Each call is one of its own, and no other one made again."""
+    if case.headers and case.headers.get("Idempotency-Key"):
+        case.headers["Idempotency-Key"] = str(uuid.uuid4())

@@ -1,10 +1,16 @@
 //! What a change of a key would do to seats.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{Json, extract::State};
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        Ref, RefOr, Schema,
+        schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Type},
+    },
+};
 
 use super::TAG;
 use crate::{
@@ -14,7 +20,7 @@ use crate::{
     manage::{
         Parts,
         caller::Caller,
-        input::{Body, Named, Nothing, Query},
+        input::{Body, Named, Nothing, Query, if_given},
         plan::PlanAnswer,
         problem::Problem,
         refusals::{BodyRefusals, Conflicting, Missing, Refusals},
@@ -22,18 +28,16 @@ use crate::{
 };
 
 /// A change that may be made of a key.
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[schema(as = PlannedChange)]
 pub(in crate::manage) struct PlannedBody {
     operation: PlannedOperation,
-    /// Those to assign or unassign, in this order; of the other operations none (422).
-    #[serde(default)]
-    #[schema(max_items = 1000)]
-    modules: Vec<Module>,
+    /// Those to assign or unassign, in this order; not with the other operations (422).
+    #[serde(default, deserialize_with = "if_given")]
+    modules: Option<Vec<Module>>,
 }
 
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum PlannedOperation {
     Disable,
@@ -46,8 +50,8 @@ enum PlannedOperation {
 
 impl PlannedBody {
     fn of(self, key: KeyId) -> Result<Planned, Problem> {
-        let modules = self.modules;
-        let has_modules = !modules.is_empty();
+        let has_modules = self.modules.is_some();
+        let modules = self.modules.unwrap_or_default();
         let planned = match self.operation {
             PlannedOperation::Assign => return Ok(Planned::Assign { key, modules }),
             PlannedOperation::Unassign => return Ok(Planned::Unassign { key, modules }),
@@ -63,6 +67,36 @@ impl PlannedBody {
             }
             false => Ok(planned),
         }
+    }
+}
+
+/// With modules, or without.
+impl PartialSchema for PlannedBody {
+    fn schema() -> RefOr<Schema> {
+        let one_of = |operations: &[&str]| {
+            let operation = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .enum_values(Some(operations.iter().copied()));
+            ObjectBuilder::new()
+                .property("operation", operation)
+                .required("operation")
+                .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+        };
+        let modules = ArrayBuilder::new()
+            .items(Ref::from_schema_name(Module::name()))
+            .max_items(Some(1_000))
+            .description(Some("Those to assign or unassign, in this order."));
+        OneOfBuilder::new()
+            .item(one_of(&["disable", "enable", "revoke", "delete"]))
+            .item(one_of(&["assign", "unassign"]).property("modules", modules))
+            .description(Some("A change that may be made of a key."))
+            .into()
+    }
+}
+
+impl ToSchema for PlannedBody {
+    fn name() -> Cow<'static, str> {
+        "PlannedChange".into()
     }
 }
 
