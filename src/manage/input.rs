@@ -120,7 +120,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// No query parameters: what takes none refuses those it does not know too.
+/// No query parameters, or nothing in a body: what takes none refuses those it does not know too.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}

@@ -90,8 +90,22 @@ impl PartialSchema for AddressRange {
         let text = || ObjectBuilder::new().schema_type(Type::String);
         let format = |format| text().format(Some(SchemaFormat::KnownFormat(format)));
         let octet = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
-        let ipv4_range = format!(r"^({octet}\.){{3}}{octet}/(3[0-2]|[12]?[0-9])$");
-        let ipv6_range = "^([0-9a-f]{1,4}:){1,7}:/(12[0-8]|1[01][0-9]|[1-9]?[0-9])$";
+        let ipv4 = format!(r"({octet}\.){{3}}{octet}");
+        let ipv4_range = format!("^{ipv4}/(3[0-2]|[12]?[0-9])$");
+        // By where `::` stands in it, if it does (RFC 4291 §2.2).
+        let group = "[0-9A-Fa-f]{1,4}";
+        let mut forms = vec![
+            format!("({group}:){{7}}{group}"),
+            format!("({group}:){{1,7}}:"),
+            format!(":((:{group}){{1,7}}|:)"),
+            format!("::[Ff]{{4}}:{ipv4}"),
+        ];
+        forms.extend((1..=6).map(|before| {
+            let behind = 7 - before;
+            format!("({group}:){{{before}}}(:{group}){{1,{behind}}}")
+        }));
+        let forms = forms.join("|");
+        let ipv6_range = format!("^({forms})/(12[0-8]|1[01][0-9]|[1-9]?[0-9])$");
         AnyOfBuilder::new()
             .item(format(KnownFormat::Ipv4))
             .item(format(KnownFormat::Ipv6))
