@@ -275,15 +275,12 @@ impl Feed {
         reader.judge_key()?;
         let is_news = event.seq > reader.known;
         match event.kind.holder() {
-            // It is told: otherwise the stream that follows this one would begin with it, and end.
-            Some(holder) if *holder == reader.holder => {
-                if is_news && may_end_rights(&event.kind) {
-                    self.closing = Some(Closing::RightsChanged);
-                }
-            }
-            Some(_) => {}
             None if is_news => reader.judge_role().await?,
-            None => {}
+            // It is told: otherwise the stream that follows this one would begin with it, and end.
+            Some(holder) if is_news && *holder == reader.holder && may_end_rights(&event.kind) => {
+                self.closing = Some(Closing::RightsChanged);
+            }
+            _ => {}
         }
         self.after = event.seq;
         Ok(chunk(&event))
