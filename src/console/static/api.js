@@ -30,10 +30,20 @@ export function onEnded(task) {
   whenEnded = task;
 }
 
+/// That a call got no answer, and what that means.
+function lost(method, headers) {
+  return new Problem(0, {
+    code: "unreachable",
+    detail: "The service could not be reached.",
+    remediation: method === "GET" ? "Check the connection. The page goes on by itself when the service is back."
+      : headers["Idempotency-Key"] ? "Check the connection and try again: it is done once, however often it is sent."
+      : "It is not known whether the change was made. Check the connection and try again.",
+  });
+}
+
 async function send(method, path, { body, headers = {}, signal } = {}) {
-  const unsafe = method !== "GET";
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  if (unsafe && session) headers["X-CSRF-Token"] = session.csrf_token;
+  if (method !== "GET" && session) headers["X-CSRF-Token"] = session.csrf_token;
   let response;
   try {
     response = await fetch(path, {
@@ -42,14 +52,7 @@ async function send(method, path, { body, headers = {}, signal } = {}) {
       credentials: "same-origin", cache: "no-store", redirect: "error",
     });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Problem(0, {
-      code: "unreachable",
-      detail: "The service could not be reached.",
-      remediation: unsafe
-        ? "It is not known whether the change was made. Check the connection and try again."
-        : "Check the connection. The page goes on by itself when the service is back.",
-    });
+    throw error.name === "AbortError" ? error : lost(method, headers);
   }
   const date = Date.parse(response.headers.get("Date") ?? "");
   // `Date` has whole seconds: less than that is no difference between the clocks.
@@ -64,9 +67,13 @@ async function send(method, path, { body, headers = {}, signal } = {}) {
   throw new Problem(response.status, problem ?? {});
 }
 
-async function read(response) {
-  const text = await response.text();
-  return text ? JSON.parse(text) : null;
+async function read(response, method, headers) {
+  try {
+    const text = await response.text();
+    return text ? JSON.parse(text) : null;
+  } catch (error) {
+    throw error.name === "AbortError" ? error : lost(method, headers);
+  }
 }
 
 /// One call. Answers with `{data, etag}`; throws a `Problem`.
@@ -76,7 +83,7 @@ export async function call(method, path, { body, ifMatch, idempotencyKey, signal
   if (idempotencyKey) headers["Idempotency-Key"] = idempotencyKey;
   try {
     const response = await send(method, `api/${path}`, { body, headers, signal });
-    return { data: await read(response), etag: response.headers.get("ETag") };
+    return { data: await read(response, method, headers), etag: response.headers.get("ETag") };
   } catch (error) {
     if (error.status === 401) whenEnded();
     throw error;
@@ -105,7 +112,7 @@ export function attemptName() {
 /// Reads the session of the cookie: null where there is none.
 export async function readSession() {
   try {
-    session = await read(await send("GET", "session"));
+    session = await read(await send("GET", "session"), "GET", {});
   } catch (error) {
     if (error.status !== 401 && error.status !== 403) throw error;
     session = null;
@@ -115,7 +122,7 @@ export async function readSession() {
 
 /// Signs in with a management key.
 export async function signIn(key) {
-  session = await read(await send("POST", "session", { body: { key } }));
+  session = await read(await send("POST", "session", { body: { key } }), "POST", {});
   return session;
 }
 

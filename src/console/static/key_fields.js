@@ -87,6 +87,8 @@ function tokens(label, name, given, options) {
       h("button.icon-button", { type: "button", "aria-label": `Remove ${word}`, onclick: () => { chosen.delete(word); draw(); typed.focus(); } }, icon("cross")))));
   };
   const take = () => {
+    // Drawing anew takes away the button that a click is about to end on.
+    if (!typed.value.trim()) return;
     words(typed.value).forEach((word) => chosen.add(word));
     typed.value = "";
     draw();

@@ -88,16 +88,13 @@ export function licensesPage({ reload, render }) {
 
   /// The switch asks first: it shows what is, until the answer has come.
   function limitedCard({ licenses, limited }) {
-    const control = h("input.switch", {
-      type: "checkbox", role: "switch", id: "limited-edition", checked: limited, "data-on": String(limited), "aria-describedby": "limited-note",
-      onclick: (event) => {
-        event.preventDefault();
-        switchLimited(!limited, licenses, reload);
-      },
+    const control = h("button.switch", {
+      type: "button", role: "switch", id: "limited-edition", "aria-checked": String(limited),
+      "aria-labelledby": "limited-label", "aria-describedby": "limited-note",
+      onclick: () => switchLimited(!limited, licenses, reload),
     });
-    control.checked = limited;
     return h("section.card.switch-card", null,
-      h("div", null, h("label.switch-label", { for: "limited-edition" }, "Limited edition"),
+      h("div", null, h("h2.switch-label", { id: "limited-label" }, "Limited edition"),
         h("p.note", { id: "limited-note" }, limited ? "On: no license gives seats." : "Off: licenses give seats as they should.")),
       control);
   }

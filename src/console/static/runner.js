@@ -4,6 +4,7 @@ import { h, patch } from "./dom.js";
 import { onEvent } from "./live.js";
 import { forget } from "./names.js";
 import { plain } from "./sentences.js";
+import { count } from "./words.js";
 import { announce, button, pageHead, problemBox, skeleton } from "./ui.js";
 
 /// Events that come in a row are one reading of the page.
@@ -86,7 +87,7 @@ export function makeRunner(renamed) {
       if (!page) return;
       page.heard?.(news);
       await reload();
-      announce(news.length === 1 ? plain(news[0]) : `${plain(news.at(-1))}, and ${news.length - 1} more changes`);
+      announce(news.length === 1 ? plain(news[0]) : `${plain(news.at(-1))}, and ${count(news.length - 1, "more change")}`);
     }, COALESCE);
   });
 
