@@ -50,7 +50,7 @@ export function activityPage({ reload, render }, address) {
     wanted = PAGE;
     const given = new URLSearchParams(Object.entries(filter).filter(([, text]) => text)).toString();
     // The address can be kept and sent on; it is no new page.
-    history.replaceState(null, "", given ? `#/activity?${given}` : "#/activity");
+    history.replaceState(null, "", `${location.pathname}${location.search}#/activity${given && `?${given}`}`);
     reload();
   };
 

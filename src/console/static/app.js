@@ -101,6 +101,13 @@ async function boot() {
 }
 
 addEventListener("hashchange", route);
+// A fragment is resolved against the page's base address, which is not always the page's own.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.('a[href^="#/"]');
+  if (!link || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  location.hash = link.getAttribute("href");
+});
 onEnded(() => end(ENDED));
 document.getElementById("skip").addEventListener("click", (event) => {
   // The fragment is the page's route: the link moves the focus only.

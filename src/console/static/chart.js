@@ -15,9 +15,11 @@ const bothForm = form({ weekday: "short", day: "numeric", month: "short", hour: 
 
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
-/// The hours of `items` in buckets of `size` hours, up to now; hours nobody counted are none.
+/// The hours of `items` in buckets of `size` hours, up to the one that is now; hours nobody counted
+/// are none. Buckets begin where people's days do.
 export function buckets(items, hours, size, now) {
-  const end = Math.floor(now / HOUR) * HOUR + HOUR;
+  const moment = new Date(now);
+  const end = moment.setHours((Math.floor(moment.getHours() / size) + 1) * size, 0, 0, 0);
   const start = end - hours * HOUR;
   const made = Array.from({ length: hours / size }, (_, at) => ({ at: start + at * size * HOUR, granted: 0, refused: 0, limited: 0 }));
   for (const item of items) {

@@ -23,7 +23,7 @@ function fill(element, classes, props, children) {
       element[name] = value;
       (element.handlers ??= []).push(name);
     } else if (name === "class") {
-      element.setAttribute("class", [...classes, value].join(" "));
+      element.setAttribute("class", [...classes, value].filter(Boolean).join(" "));
     } else {
       element.setAttribute(name, value === true ? "" : value);
     }

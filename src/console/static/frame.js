@@ -44,7 +44,7 @@ export function buildFrame(app, { signOut, ended, help }) {
   const banner = h("div.banner-place", { id: "connection", role: "status", "aria-live": "polite" });
   const session = current();
   const side = h("div.side", null,
-    h("a.brand", { href: "#/keys" }, h("span.brand-mark", null, icon("key")), h("span", null, "API Console")),
+    h("a.brand", { href: "#/keys", "aria-label": "API Console" }, h("span.brand-mark", null, icon("key")), h("span", null, "API Console")),
     nav,
     h("section.me", { "aria-label": "Session" },
       h("div.me-who", null, h("span.me-mark", null, icon(session.role === "administrator" ? "shield" : "user")),

@@ -46,7 +46,9 @@ export function keyPage({ reload, render }, id) {
     const assign = mayChange && !revoked && button("Assign modules", { drawing: "plus", id: "assign", onclick: () => assignModules(key, reload) });
     const rows = key.modules.map(({ module, license, status, reason }) => {
       const waits = reason === "limit_reached" && data.places.get(license);
-      const why = reason && `${because(reason, licenses.get(license)?.valid_until)}${waits ? `, ${place(waits)} in line` : ""}`;
+      // The ledger has one word for all that keeps a key from working.
+      const cause = reason === "key_disabled" && keyState(key) === "expired" ? "key expired" : because(reason, licenses.get(license)?.valid_until);
+      const why = reason && `${cause}${waits ? `, ${place(waits)} in line` : ""}`;
       const removable = mayChange && (module !== MANAGEMENT || isAdministrator());
       return {
         key: module,
