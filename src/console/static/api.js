@@ -25,7 +25,7 @@ export const isAdministrator = () => session?.role === "administrator";
 /// The service's time, as far as this page knows it, in milliseconds.
 export const now = () => Date.now() + skew;
 
-/// Calls `task` when the service no longer takes the session.
+/// Calls `task` with the problem when the service no longer takes the session.
 export function onEnded(task) {
   whenEnded = task;
 }
@@ -85,7 +85,7 @@ export async function call(method, path, { body, ifMatch, idempotencyKey, signal
     const response = await send(method, `api/${path}`, { body, headers, signal });
     return { data: await read(response, method, headers), etag: response.headers.get("ETag") };
   } catch (error) {
-    if (error.status === 401) whenEnded();
+    if (error.status === 401) whenEnded(error);
     throw error;
   }
 }

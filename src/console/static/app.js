@@ -59,7 +59,7 @@ function start() {
   runner.moveTo(frame.main);
   let seenUp = false;
   follow((state) => {
-    if (state.ended) return end(ENDED);
+    if (state.ended) return end(ended(state.ended));
     frame?.connection(state);
     // Whatever happened while nobody listened is read now.
     if (state.up && seenUp) runner.reload();
@@ -74,6 +74,12 @@ function leave() {
   frame?.stop();
   frame = null;
   closeAll();
+}
+
+/// Why the service no longer takes the session: a key may have lost what it needs to be here.
+function ended({ status, code, message, remediation }) {
+  const isKeys = status === 403 || ["revoked_key", "disabled_key", "expired_key"].includes(code);
+  return isKeys ? `${message} ${remediation}` : ENDED;
 }
 
 async function end(why, chosen = false) {
@@ -108,7 +114,7 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   location.hash = link.getAttribute("href");
 });
-onEnded(() => end(ENDED));
+onEnded((problem) => end(ended(problem)));
 document.getElementById("skip").addEventListener("click", (event) => {
   // The fragment is the page's route: the link moves the focus only.
   event.preventDefault();

@@ -72,7 +72,7 @@ export class Backwards {
     for (let at = after; at !== null && at < last;) {
       const { items, next_after: next } = await this.read(at, MOST, signal);
       found.push(...items.filter((entry) => entry.seq <= last));
-      if (!items.length || items.at(-1).seq >= last || next === at) break;
+      // With a filter a page can be empty where there is more: only `next_after` tells the end.
       at = next;
     }
     return found;

@@ -20,14 +20,14 @@ const consequences = (key, operation, modules) => async () => {
   return planOfKey(key.id, data);
 };
 
-/// Runs a change that was made of what the page shows: where the key is no longer that, says so and
-/// reads it again.
-async function guarded(reload, change) {
+/// Runs a change that was made of what the page shows: where that is no longer so, says it and reads
+/// it again.
+export async function guarded(reload, change, what = "key") {
   try {
     return await change();
   } catch (problem) {
     if (problem.status === 412) {
-      problem.message = "The key was changed in the meantime.";
+      problem.message = `The ${what} was changed in the meantime.`;
       problem.remediation = "The page now shows it as it is. Close this, look at it and try again.";
       reload();
     }

@@ -5,7 +5,7 @@ import { ask, field, formDialog, input, select, tick } from "./dialog.js";
 import { h, patch, settled } from "./dom.js";
 import { icon } from "./icons.js";
 import { fault } from "./key_fields.js";
-import { takeModules } from "./key_actions.js";
+import { guarded, takeModules } from "./key_actions.js";
 import { learn } from "./names.js";
 import { onEvent } from "./live.js";
 import { holderText, planOfLicense } from "./sentences.js";
@@ -71,7 +71,8 @@ export function changeLicense(license, reload) {
     body: [licenseFields(license), h("p.label", null, "What would change"), what],
     closed: () => stopListening(),
     run: async (form) => {
-      await call("PUT", `licenses/${part(license.id)}`, { body: readLicense(form, license) });
+      const body = readLicense(form, license);
+      await guarded(reload, () => call("PUT", `licenses/${part(license.id)}`, { body, ifMatch: license.etag }), "license");
       toast(`License ${license.id} was changed.`);
       reload();
     },
@@ -122,7 +123,7 @@ export function removeLicense(license, reload) {
       return planOfLicense({ loses: reserved, gains: [] });
     },
     run: async () => {
-      await call("DELETE", path);
+      await guarded(reload, () => call("DELETE", path, { ifMatch: license.etag }), "license");
       location.hash = "#/licenses";
       toast(`License ${license.id} is removed.`);
       reload();

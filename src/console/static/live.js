@@ -16,7 +16,8 @@ export function onEvent(task) {
   return () => listeners.delete(task);
 }
 
-/// Follows the events until `stop`. `told` learns of the connection: `{up, retryAt, problem}`.
+/// Follows the events until `stop`. `told` learns of the connection: `{up, retryAt}`, or `{ended}`,
+/// the problem why nothing is told any more.
 export function follow(told) {
   stop();
   const run = { over: false, lastSeen: null, wake: null, told };
@@ -45,21 +46,26 @@ async function keepOpen(run) {
   let failures = 0;
   while (!run.over) {
     let problem = null;
+    let opened = 0;
+    run.closing = null;
     try {
       await readStream(run, () => {
         failures = 0;
+        opened = Date.now();
         run.told({ up: true });
       });
     } catch (error) {
       problem = error;
     }
     if (run.over) return;
-    if (problem?.status === 401) return run.told({ up: false, ended: true });
+    if (problem?.status === 401 || problem?.status === 403) return run.told({ up: false, ended: problem });
+    // The service ends a stream to judge anew who reads it: that is no loss.
+    if (run.closing && run.closing !== "shutting_down" && Date.now() - opened > FIRST_WAIT) continue;
     failures += 1;
     const longest = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1));
     // A service that comes back is not asked by all its pages in the same instant.
     const wait = longest * (0.5 + Math.random() / 2);
-    run.told({ up: false, retryAt: Date.now() + wait, problem });
+    run.told({ up: false, retryAt: Date.now() + wait });
     await new Promise((wake) => {
       run.wake = wake;
       setTimeout(wake, wait);
@@ -96,9 +102,10 @@ function take(run, block) {
   const field = (name) => block.split("\n")
     .filter((line) => line.startsWith(`${name}:`))
     .map((line) => line.slice(name.length + 1).replace(/^ /, ""));
+  run.lastSeen = field("id")[0] ?? run.lastSeen;
   const data = field("data").join("\n");
   if (!data) return;
   const event = JSON.parse(data);
-  run.lastSeen = field("id")[0] ?? run.lastSeen;
-  for (const listener of listeners) listener(event);
+  if (field("event")[0] === "closing") run.closing = event.reason;
+  else for (const listener of listeners) listener(event);
 }
