@@ -10,7 +10,6 @@ import { badge, button, card, empty, keyBadge, licenseLink, linkButton, notice, 
 import { atMinute, because, keyState, place, refusal, relative } from "./words.js";
 
 const SPANS = [[24, 1, "24 hours"], [168, 6, "7 days"], [720, 24, "30 days"]];
-const MANAGEMENT = "rest_api_management";
 
 /// Makes the page of the key `id`.
 export function keyPage({ reload, render }, id) {
@@ -49,7 +48,6 @@ export function keyPage({ reload, render }, id) {
       // The ledger has one word for all that keeps a key from working.
       const cause = reason === "key_disabled" && keyState(key) === "expired" ? "key expired" : because(reason, licenses.get(license)?.valid_until);
       const why = reason && `${cause}${waits ? `, ${place(waits)} in line` : ""}`;
-      const removable = mayChange && (module !== MANAGEMENT || isAdministrator());
       return {
         key: module,
         sign: `${status}${reason ?? ""}`,
@@ -58,13 +56,13 @@ export function keyPage({ reload, render }, id) {
           h("span.mono", null, module),
           license ? licenseLink(license) : h("span.faint", null, "None needed"),
           h("div.status-cell", null, statusBadge(status), why && h("span.why", { "data-test": "why" }, why)),
-          removable && button("Unassign", { look: "quiet", "aria-label": `Unassign ${module}`, onclick: () => takeModules(key, [module], reload) }),
+          mayChange && button("Unassign", { look: "quiet", "aria-label": `Unassign ${module}`, onclick: () => takeModules(key, [module], reload) }),
         ],
       };
     });
     return card("Acquired Modules", { id: "modules", actions: assign, flush: true, note: "What the key may call, each with the state of its license." },
       rows.length ? table("Acquired modules", [["Module", "main"], ["License"], ["Status"], ["Actions", "actions"]], rows, { class: "rows" })
-        : empty("link", "No module assigned", revoked ? "A revoked key has no modules." : key.administrator ? "An administrator's key needs none." : "Without a module the key is refused where one is needed."));
+        : empty("link", "No module assigned", revoked ? "A revoked key has no modules." : "Without a module the key is refused where one is needed."));
   }
 
   function usage({ usage: items, shown }) {

@@ -126,7 +126,7 @@ export function moreFields(key) {
     }),
     !key && field("Environment", "environment", select([["live", "live"], ["test", "test"]], "live"), { hint: "Stands in the key's text." }),
     isAdministrator() && h("div.field", { "data-field": "administrator" },
-      tick("Administrator", { name: "administrator", checked: key?.administrator, hint: "May call everything, needs no license and no quota." }),
+      tick("Administrator", { name: "administrator", checked: key?.administrator, hint: "May manage all keys and licenses, and uses up no quota." }),
       h("p.field-error")),
   ];
 }

@@ -8,7 +8,7 @@ import { learn } from "./names.js";
 import { button, empty, keyBadge, moduleChip, notice, pageHead, table, when } from "./ui.js";
 import { count, keyState } from "./words.js";
 
-const PAGE = 50;
+const PAGE = 100;
 const MOST_AT_ONCE = 500;
 const COLUMNS = [["Name", "main"], ["Status"], ["Modules", "modules"], ["Tier"], ["Created"], ["Last used"]];
 
@@ -59,7 +59,7 @@ export function keysPage({ reload }) {
         keyBadge(state),
         key.modules.length
           ? h("div.chips", null, key.modules.map((module) => moduleChip(module, licenses)))
-          : h("span.faint", null, key.administrator ? "All (administrator)" : "None"),
+          : h("span.faint", null, "None"),
         key.tier ?? h("span.faint", null, "standard"),
         when(key.created_at),
         when(key.last_used_at),
