@@ -40,6 +40,7 @@ export function activityPage({ reload, render }, address) {
     // Keys to filter by: those of the first page of the list, and those that the log shows.
     offered ??= (await get("keys?limit=500", signal)).items;
     learn(offered);
+    await mine.refresh(signal);
     await mine.upTo(wanted, signal);
     return { items: mine.items.slice(0, wanted), more: !mine.over || mine.items.length > wanted };
   }
@@ -118,7 +119,6 @@ export function activityPage({ reload, render }, address) {
   return {
     title: "Activity",
     load,
-    heard: (events) => log?.add(events),
     view({ items, more }) {
       const filtered = Object.values(filter).some(Boolean);
       return [

@@ -57,13 +57,11 @@ function start() {
   frame = buildFrame(app, { signOut: () => end(null, true), ended: () => end(ENDED), help: showHelp });
   runner ??= makeRunner((title) => { document.title = `${title} · API Console`; });
   runner.moveTo(frame.main);
-  let seenUp = false;
   follow((state) => {
     if (state.ended) return end(ended(state.ended));
     frame?.connection(state);
     // Whatever happened while nobody listened is read now.
-    if (state.up && seenUp) runner.reload();
-    seenUp ||= state.up;
+    if (state.up) runner.reload();
   });
   route();
 }

@@ -17,6 +17,7 @@ export class Backwards {
     this.over = false;
     this.stretch = MOST;
     this.next = null;
+    this.latest = 0;
   }
 
   async read(after, limit, signal, filtered = true) {
@@ -41,6 +42,7 @@ export class Backwards {
   async upTo(wanted, signal) {
     if (this.next === null) {
       const { latest } = await this.read(0, 1, signal, false);
+      this.latest = latest;
       this.next = this.filter.to ? await this.numberAt(this.filter.to, latest, signal) : latest;
     }
     while (!this.over && this.items.length < wanted) {
@@ -78,14 +80,16 @@ export class Backwards {
     return found;
   }
 
-  /// Puts what just happened on top.
-  add(events) {
-    const matches = (entry) => (!this.filter.actor || entry.actor === this.filter.actor)
-      && (!this.filter.key || entry.holder === this.filter.key)
-      && (!this.filter.event || entry.event === this.filter.event)
-      && (!this.filter.to || Date.parse(entry.at) < this.filter.to);
-    const newest = this.items[0]?.seq ?? 0;
-    this.items.unshift(...events.filter((entry) => entry.seq > newest && matches(entry)).reverse());
+  /// Puts on top what has happened since.
+  async refresh(signal) {
+    const { from, to } = this.filter;
+    while (this.next !== null) {
+      const { items, next_after: next, latest } = await this.read(this.latest, MOST, signal);
+      const within = ({ at }) => (!from || Date.parse(at) >= from) && (!to || Date.parse(at) < to);
+      this.items.unshift(...items.filter(within).reverse());
+      this.latest = next ?? Math.max(latest, items.at(-1)?.seq ?? 0);
+      if (next === null) return;
+    }
   }
 }
 

@@ -125,11 +125,11 @@ export function keyPage({ reload, render }, id) {
           trail: [h("a", { href: "#/keys" }, "REST API Keys"), " /"],
           title: key.name,
           aside: [keyBadge(state), key.administrator && badge("Administrator", "calm", "shield")],
-          actions: mayChange ? [
+          actions: [
             linkButton("Activity", `#/activity?key=${encodeURIComponent(key.id)}`, "pulse"),
-            button("Edit", { drawing: "edit", id: "edit", onclick: () => editKey(data, reload) }),
-            !key.revoked_at && button("Regenerate API Key", { drawing: "refresh", id: "regenerate", onclick: () => regenerateKey(data, reload) }),
-          ] : null,
+            mayChange && button("Edit", { drawing: "edit", id: "edit", onclick: () => editKey(data, reload) }),
+            mayChange && !key.revoked_at && button("Regenerate API Key", { drawing: "refresh", id: "regenerate", onclick: () => regenerateKey(data, reload) }),
+          ],
         }),
         limitedNotice(data.limited),
         !mayChange && untouchable(),

@@ -24,6 +24,7 @@ export function makeRunner(renamed) {
   let again = false;
   let timer = null;
   let heard = [];
+  let arriving = false;
 
   function render() {
     if (!page) return;
@@ -59,6 +60,8 @@ export function makeRunner(renamed) {
       if (shown === page) {
         loading = false;
         if (page) render();
+        if (arriving && !document.activeElement?.matches("input, select, dialog *")) main.querySelector("h1")?.focus({ preventScroll: true });
+        arriving = false;
         if (again) {
           again = false;
           reload();
@@ -68,7 +71,6 @@ export function makeRunner(renamed) {
   }
 
   function close() {
-    page?.left?.();
     abort?.abort();
     page = data = failed = null;
     loading = again = false;
@@ -85,7 +87,6 @@ export function makeRunner(renamed) {
       timer = null;
       heard = [];
       if (!page) return;
-      page.heard?.(news);
       await reload();
       announce(news.length === 1 ? plain(news[0]) : `${plain(news.at(-1))}, and ${count(news.length - 1, "more change")}`);
     }, COALESCE);
@@ -95,7 +96,9 @@ export function makeRunner(renamed) {
   document.addEventListener("visibilitychange", () => document.hidden || (page && reload()));
 
   return {
+    /// Shows `next`. Whoever came from another page finds the focus at its heading.
     open(next) {
+      arriving = page !== null;
       close();
       page = next;
       main.replaceChildren();
