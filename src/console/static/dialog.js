@@ -60,7 +60,9 @@ function mark(form, name, text) {
 /// Shows a problem in a form: at its field where it has one.
 export function showProblem(form, problem) {
   clearMarks(form);
-  const marked = problem.field && mark(form, problem.field, problem.message);
+  // Beside its input the field need not be named again.
+  const text = problem.message.replace(/^[a-z_]+(\[\d+\])?: (.)/, (_, __, first) => first.toUpperCase());
+  const marked = problem.field && mark(form, problem.field, text);
   patch(form.querySelector(".form-problem"), !marked && h("div.notice.bad", { role: "alert", "data-test": "problem" }, icon("alert"),
     h("div", null, h("p", null, h("strong", null, problem.message)), problem.remediation && h("p", null, problem.remediation))));
 }

@@ -6,7 +6,7 @@ import { h } from "./dom.js";
 import { assignModules, deleteKey, editKey, regenerateKey, revokeKey, switchKey, takeModules, untouchable } from "./key_actions.js";
 import { limitedNotice } from "./keys.js";
 import { learn } from "./names.js";
-import { badge, button, card, empty, keyBadge, licenseLink, linkButton, notice, pageHead, statusBadge, table, when } from "./ui.js";
+import { badge, button, card, empty, keyBadge, licenseLink, linkButton, notice, pageHead, problemBox, statusBadge, table, when } from "./ui.js";
 import { atMinute, because, keyState, place, refusal, relative } from "./words.js";
 
 const SPANS = [[24, 1, "24 hours"], [168, 6, "7 days"], [720, 24, "30 days"]];
@@ -19,11 +19,15 @@ export function keyPage({ reload, render }, id) {
     const [hours] = span;
     const [{ data: key, etag }, licenses, limited, usage] = await Promise.all([
       call("GET", `keys/${part(id)}`, { signal }), get("licenses", signal), get("limited-edition", signal),
-      get(`keys/${part(id)}/usage?hours=${hours}`, signal),
+      // A page without its chart is still a page.
+      get(`keys/${part(id)}/usage?hours=${hours}`, signal).catch((problem) => {
+        if (!problem.status || problem.status === 401) throw problem;
+        return { problem };
+      }),
     ]);
     learn([key]);
     return {
-      key, etag, limited: limited.enabled, usage: usage.items, shown: span,
+      key, etag, limited: limited.enabled, usage, shown: span,
       licenses: new Map(licenses.map((license) => [license.id, license])),
       places: await places(key, signal),
     };
@@ -65,7 +69,8 @@ export function keyPage({ reload, render }, id) {
         : empty("link", "No module assigned", revoked ? "A revoked key has no modules." : "Without a module the key is refused where one is needed."));
   }
 
-  function usage({ usage: items, shown }) {
+  function usage({ usage: { items, problem }, shown }) {
+    if (problem) return card("Usage", { id: "usage" }, problemBox(problem));
     const [hours, size] = shown;
     const made = buckets(items, hours, size, now());
     const total = made.reduce((all, bucket) => all + bucket.granted + bucket.refused + bucket.limited, 0);

@@ -7,7 +7,9 @@ import { plain } from "./sentences.js";
 import { count } from "./words.js";
 import { announce, button, pageHead, problemBox, skeleton } from "./ui.js";
 
-/// Events that come in a row are one reading of the page.
+/// Events that come in a row are one reading of the page: those of one operation come together, and
+/// there is at most one reading in the longer time.
+const TOGETHER = 30;
 const COALESCE = 250;
 /// What no event tells of (a key's last use, `5 min ago`) is read again this often.
 const REFRESH = 30_000;
@@ -24,6 +26,7 @@ export function makeRunner(renamed) {
   let again = false;
   let timer = null;
   let heard = [];
+  let lastHeard = -COALESCE;
   let arriving = false;
 
   function render() {
@@ -87,9 +90,10 @@ export function makeRunner(renamed) {
       timer = null;
       heard = [];
       if (!page) return;
+      lastHeard = performance.now();
       await reload();
       announce(news.length === 1 ? plain(news[0]) : `${plain(news.at(-1))}, and ${count(news.length - 1, "more change")}`);
-    }, COALESCE);
+    }, Math.max(TOGETHER, lastHeard + COALESCE - performance.now()));
   });
 
   setInterval(() => document.hidden || (page && reload()), REFRESH);
