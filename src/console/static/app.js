@@ -77,7 +77,8 @@ function leave() {
 /// Why the service no longer takes the session: a key may have lost what it needs to be here.
 function ended({ status, code, message, remediation }) {
   const isKeys = status === 403 || ["revoked_key", "disabled_key", "expired_key"].includes(code);
-  return isKeys ? `${message} ${remediation}` : ENDED;
+  // The sentence for a missing module has no full stop.
+  return isKeys ? `${message.replace(/\.$/, "")}. ${remediation}` : ENDED;
 }
 
 async function end(why, chosen = false) {

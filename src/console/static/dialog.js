@@ -141,7 +141,8 @@ export function ask({ title, text, consequences, children, action, look = "dange
   if (consequences) {
     patch(what, h("span.bone.mid", { "aria-hidden": "true" }), h("span.unseen", null, "Asking what follows…"));
     tell();
-    stopListening = onEvent(() => tell());
+    // What is being done is no news.
+    stopListening = onEvent(() => asked.dialog.classList.contains("busy") || tell());
   }
   return { ...asked, tell };
 }

@@ -29,9 +29,8 @@ export function keysPage({ reload }) {
     reload();
   });
 
-  async function load(signal) {
+  async function pages(signal) {
     const items = [];
-    const others = Promise.all([get("licenses", signal), get("limited-edition", signal)]);
     let cursor = null;
     do {
       const limit = Math.min(MOST_AT_ONCE, wanted - items.length);
@@ -40,7 +39,13 @@ export function keysPage({ reload }) {
       cursor = page.next_cursor;
     } while (cursor && items.length < wanted);
     learn(items);
-    const [licenses, limited] = await others;
+    return { items, cursor };
+  }
+
+  async function load(signal) {
+    const [{ items, cursor }, licenses, limited] = await Promise.all([
+      pages(signal), get("licenses", signal), get("limited-edition", signal),
+    ]);
     return { items, cursor, licenses: new Map(licenses.map((license) => [license.id, license])), limited: limited.enabled };
   }
 
