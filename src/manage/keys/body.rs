@@ -18,6 +18,7 @@ use crate::{
     manage::{
         input::{Limit, check_bounds, if_given},
         problem::Problem,
+        whole::Whole,
     },
 };
 
@@ -160,13 +161,13 @@ pub(in crate::manage) struct RegenerationBody {
     /// How long the old text works beside the new one, at most 30 days and never past the key's
     /// expiry; by default not at all.
     #[serde(default)]
-    #[schema(maximum = 2_592_000)]
-    grace_seconds: Option<u64>,
+    #[schema(value_type = Option<u64>, maximum = 2_592_000)]
+    grace_seconds: Option<Whole>,
 }
 
 impl RegenerationBody {
     pub(super) fn grace(&self) -> Result<Duration, Problem> {
-        let seconds = self.grace_seconds.unwrap_or_default();
+        let seconds = self.grace_seconds.map_or(0, |Whole(seconds)| seconds);
         check_bounds("grace_seconds", seconds, 0..=LONGEST_GRACE)?;
         Ok(Duration::from_secs(seconds))
     }
