@@ -2,13 +2,10 @@
 #![cfg(unix)]
 
 use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    fs,
+    io::{ErrorKind, Read, Write},
     net::TcpStream,
-    path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -16,237 +13,15 @@ use serde_json::{Value, json};
 
 #[cfg(feature = "sqlite")]
 mod durable;
+#[path = "../support/hub.rs"]
+mod hub;
 mod rates;
 #[cfg(all(feature = "jwt", feature = "manage"))]
 mod sessions;
 #[cfg(feature = "postgres")]
 mod shared;
 
-const ENGINES: &str = "/api/rest/v1/engines";
-
-/// A running hub; it is ended when this is dropped.
-struct Hub {
-    log: PathBuf,
-    /// `cargo run` becomes the example, so this is the example.
-    process: Child,
-    output: BufReader<ChildStdout>,
-    address: String,
-    /// By the name that it printed, without `API Key-`.
-    keys: BTreeMap<String, String>,
-}
-
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Value,
-}
-
-/// `cargo run`, with the features that these tests are built with.
-fn example(name: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["run", "--quiet", "--example", name]);
-    if !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
-    if cfg!(feature = "sqlite") {
-        command.arg("--features=sqlite");
-    }
-    if cfg!(feature = "postgres") {
-        command.arg("--features=postgres");
-    }
-    if cfg!(feature = "redis") {
-        command.arg("--features=redis");
-    }
-    if cfg!(feature = "jwt") {
-        command.arg("--features=jwt");
-    }
-    if cfg!(feature = "manage") {
-        command.arg("--features=manage");
-    }
-    if cfg!(feature = "console") {
-        command.arg("--features=console");
-    }
-    if cfg!(feature = "oauth") {
-        command.arg("--features=oauth");
-    }
-    command.arg("--").args(arguments);
-    command.env_remove("HUB_ADMIN_KEY").stdout(Stdio::piped());
-    command
-}
-
-fn command(arguments: &[&str]) -> Command {
-    example("hub", arguments)
-}
-
-/// A folder that is empty.
-fn folder() -> PathBuf {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let name = format!("hub-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    // Left there by an earlier run, or not there at all.
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).expect("a folder");
-    folder
-}
-
-/// A place for data that is empty, as an option has it.
-fn fresh() -> String {
-    match cfg!(feature = "sqlite") {
-        true => format!("sqlite:{}", folder().join("hub.db").display()),
-        false => "memory:".into(),
-    }
-}
-
-impl Hub {
-    fn start() -> Self {
-        Self::at(&fresh())
-    }
-
-    /// Starts one with its data there.
-    fn at(database: &str) -> Self {
-        Self::run(&mut command(&[
-            "--listen=127.0.0.1:0",
-            "--database",
-            database,
-        ]))
-    }
-
-    fn run(command: &mut Command) -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("hub-log-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        command.stderr(File::create(&log).expect("a file"));
-        let mut process = command.spawn().expect("cargo");
-        let mut output = BufReader::new(process.stdout.take().expect("a pipe"));
-        let (mut address, mut keys, mut line) = (None, BTreeMap::new(), String::new());
-        while line != "Ctrl-C stops it.\n" {
-            line.clear();
-            let read = output.read_line(&mut line).expect("text");
-            assert_ne!(
-                read,
-                0,
-                "it ended before it was ready, see {}",
-                log.display()
-            );
-            if let Some((_, rest)) = line.split_once("serving http://") {
-                address = rest.split_once(',').map(|(address, _)| address.to_owned());
-            } else if let Some((name, text)) = line
-                .strip_prefix("  API Key-")
-                .and_then(|rest| rest.trim_end().rsplit_once("  "))
-            {
-                keys.insert(name.trim_end().to_owned(), text.to_owned());
-            }
-        }
-        let address = address.expect("an address");
-        Self {
-            log,
-            process,
-            output,
-            address,
-            keys,
-        }
-    }
-
-    fn key(&self, name: &str) -> &str {
-        &self.keys[name]
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).expect("it listens");
-        let limit = Some(Duration::from_secs(10));
-        stream.set_read_timeout(limit).expect("a limit");
-        stream
-    }
-
-    /// Sends one request with these header lines, and the body that they announce.
-    fn send(&self, request: &str, headers: &[&str], body: Option<&Value>) -> Answer {
-        let mut stream = self.connect();
-        let mut text = format!("{request} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n");
-        for header in headers {
-            text += &format!("{header}\r\n");
-        }
-        let body = body.map(Value::to_string).unwrap_or_default();
-        if !body.is_empty() {
-            let length = body.len();
-            text += &format!("content-type: application/json\r\ncontent-length: {length}\r\n");
-        }
-        let text = format!("{text}\r\n{body}");
-        stream.write_all(text.as_bytes()).expect("sent");
-        Answer::read(&mut stream)
-    }
-
-    fn get(&self, path: &str, headers: &[&str]) -> Answer {
-        self.send(&format!("GET {path}"), headers, None)
-    }
-
-    fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.process.id());
-        let killed = Command::new("sh").args(["-c", &kill]).status();
-        assert!(killed.expect("a shell").success());
-    }
-
-    /// Waits for its end; its last line is the answer too.
-    fn end(&mut self) -> (ExitStatus, String) {
-        let mut output = String::new();
-        self.output.read_to_string(&mut output).expect("text");
-        (self.process.wait().expect("its end"), output)
-    }
-}
-
-impl Drop for Hub {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Answer {
-    fn read(stream: &mut TcpStream) -> Self {
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("an answer");
-        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
-        let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1));
-        let headers = lines.filter_map(|line| line.split_once(": "));
-        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        Self {
-            status: status.expect("a status").parse().expect("a number"),
-            headers: headers.map(owned).collect(),
-            body: serde_json::from_str(body).unwrap_or_default(),
-        }
-    }
-
-    fn header(&self, name: &str) -> Vec<&str> {
-        let named = self.headers.iter().filter(|(known, _)| known == name);
-        named.map(|(_, value)| value.as_str()).collect()
-    }
-
-    #[track_caller]
-    fn granted(self) -> Value {
-        assert_eq!(self.status, 200, "{self:?}");
-        self.body
-    }
-
-    #[track_caller]
-    fn refused(&self, status: u16, code: &str, detail: &str) {
-        assert_eq!(self.status, status, "{self:?}");
-        assert_eq!(self.body["code"], code);
-        assert_eq!(self.body["detail"], detail);
-        assert_eq!(self.header("content-type"), ["application/problem+json"]);
-        assert_eq!(self.header("cache-control"), ["no-store"]);
-        let challenges = if status == 401 { 2 } else { 0 };
-        assert_eq!(self.header("www-authenticate").len(), challenges);
-    }
-}
-
-fn x_api_key(text: &str) -> String {
-    format!("X-API-Key: {text}")
-}
-
-fn bearer(text: &str) -> String {
-    format!("Authorization: Bearer {text}")
-}
+use hub::*;
 
 const INVALID: &str = "API Key is missing or invalid.";
 const NO_MODULE: &str = "API Key does not have access to required module resource";
