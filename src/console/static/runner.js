@@ -42,6 +42,8 @@ export function makeRunner(renamed) {
   const retry = () => button("Try again", { drawing: "refresh", onclick: reload });
 
   async function reload() {
+    // The stream may open before the first page does.
+    if (!page) return;
     if (loading) {
       again = true;
       return;
@@ -96,8 +98,8 @@ export function makeRunner(renamed) {
     }, Math.max(TOGETHER, lastHeard + COALESCE - performance.now()));
   });
 
-  setInterval(() => document.hidden || (page && reload()), REFRESH);
-  document.addEventListener("visibilitychange", () => document.hidden || (page && reload()));
+  setInterval(() => document.hidden || reload(), REFRESH);
+  document.addEventListener("visibilitychange", () => document.hidden || reload());
 
   return {
     /// Shows `next`. Whoever came from another page finds the focus at its heading.
