@@ -52,7 +52,7 @@ use axum::{
 use http::{HeaderName, HeaderValue};
 use thiserror::Error;
 
-use crate::manage::{self, Management};
+use crate::manage::{self, Management, Parts};
 
 mod files;
 mod session;
@@ -64,6 +64,14 @@ use files::Files;
 pub struct Console {
     management: Management,
     files: Arc<Files>,
+    example_path: Option<Arc<str>>,
+}
+
+/// What a session is begun and told with.
+#[derive(Clone)]
+struct Sessions {
+    parts: Arc<Parts>,
+    example_path: Option<Arc<str>>,
 }
 
 /// Why there is no console.
@@ -88,7 +96,23 @@ impl Console {
         Ok(Self {
             management: management.clone(),
             files: Arc::new(Files::new()),
+            example_path: None,
         })
+    }
+
+    /// Where a new key is tried: the path of a route that takes it, for the curl line that the page
+    /// shows with the key. By default `/`.
+    ///
+    /// ```
+    /// # use tower_api_key::console::Console;
+    /// # fn with(console: Console) -> Console {
+    /// console.with_example_path("/api/rest/v1/engines")
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_example_path(mut self, path: &str) -> Self {
+        self.example_path = Some(path.into());
+        self
     }
 
     /// The routes, to be nested where the host likes, with `nest_service`: it takes `/console/` too.
@@ -104,7 +128,10 @@ impl Console {
                     .post(session::sign_in)
                     .delete(session::sign_out),
             )
-            .with_state(Arc::clone(self.management.parts()));
+            .with_state(Sessions {
+                parts: Arc::clone(self.management.parts()),
+                example_path: self.example_path.clone(),
+            });
         page.merge(session)
             .nest("/api", self.management.router())
             .fallback(manage::no_such_route)

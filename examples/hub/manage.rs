@@ -23,7 +23,8 @@ pub(crate) fn routes(
     let router = Router::new().nest("/manage/v1", management.router());
     #[cfg(feature = "console")]
     let router = {
-        let console = tower_api_key::console::Console::new(&management)?;
+        let console = tower_api_key::console::Console::new(&management)?
+            .with_example_path("/api/rest/v1/engines");
         router.nest_service("/console", console.router())
     };
     Ok((router, move || management.shut_down()))

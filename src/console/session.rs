@@ -16,6 +16,7 @@ use http::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::Sessions;
 use crate::{
     answers::RefusedRequest,
     clock::Timestamp,
@@ -49,14 +50,18 @@ struct SignedIn {
     expires_at: Option<Timestamp>,
     /// What a change is to be sent with, in `X-CSRF-Token`.
     csrf_token: Option<String>,
+    /// The path of a route to try a key on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    example_path: Option<Arc<str>>,
 }
 
 /// Begins a session with a key that may manage, and leaves it in a cookie.
 pub(super) async fn sign_in(
-    State(parts): State<Arc<Parts>>,
+    State(sessions): State<Sessions>,
     OriginalUri(uri): OriginalUri,
     request: Request,
 ) -> Response {
+    let parts = &*sessions.parts;
     let (head, body) = request.into_parts();
     let body = Request::from_parts(head.clone(), body);
     let Body(SignIn { key }) = match Body::from_request(body, &()).await {
@@ -64,30 +69,37 @@ pub(super) async fn sign_in(
         Err(problem) => return unstored(problem.into_response()),
     };
     let key = Zeroizing::new(key);
-    let caller = match judge(&parts, head, Some(&key)).await {
+    let caller = match judge(parts, head, Some(&key)).await {
         Ok(caller) => caller,
         Err(response) => return unstored(response),
     };
-    let (text, expires_at) = match begin(&parts, &caller.grant, key) {
+    let (text, expires_at) = match begin(parts, &caller.grant, key) {
         Ok(session) => session,
         Err(problem) => return unstored(problem.into_response()),
     };
     let seconds = expires_at.saturating_since(parts.now().wall).as_secs();
     let cookie = parts.cookie.set(&text, mount(uri.path()), seconds);
-    let answer = SignedIn::new(&caller, Some(expires_at), Some(&text));
+    let answer = SignedIn::new(&caller, Some(expires_at), Some(&text), &sessions);
     let mut response = (StatusCode::CREATED, Json(answer)).into_response();
     response.headers_mut().insert(SET_COOKIE, cookie);
     unstored(response)
 }
 
 /// Who is signed in.
-pub(super) async fn read(State(parts): State<Arc<Parts>>, request: Request) -> Response {
+pub(super) async fn read(State(sessions): State<Sessions>, request: Request) -> Response {
+    let parts = &*sessions.parts;
     let (head, _) = request.into_parts();
     let session = parts.cookie.session(&head.headers);
-    unstored(match judge(&parts, head, session.as_deref()).await {
+    unstored(match judge(parts, head, session.as_deref()).await {
         Ok(caller) => {
             let expires_at = caller.grant.expires_at();
-            Json(SignedIn::new(&caller, expires_at, session.as_deref())).into_response()
+            Json(SignedIn::new(
+                &caller,
+                expires_at,
+                session.as_deref(),
+                &sessions,
+            ))
+            .into_response()
         }
         Err(response) => response,
     })
@@ -95,7 +107,7 @@ pub(super) async fn read(State(parts): State<Arc<Parts>>, request: Request) -> R
 
 /// Forgets the session.
 pub(super) async fn sign_out(
-    State(parts): State<Arc<Parts>>,
+    State(Sessions { parts, .. }): State<Sessions>,
     OriginalUri(uri): OriginalUri,
 ) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
@@ -155,7 +167,12 @@ fn begin(
 }
 
 impl SignedIn {
-    fn new(caller: &Caller, expires_at: Option<Timestamp>, session: Option<&str>) -> Self {
+    fn new(
+        caller: &Caller,
+        expires_at: Option<Timestamp>,
+        session: Option<&str>,
+        sessions: &Sessions,
+    ) -> Self {
         let name = match caller.grant.name() {
             "" => caller.grant.principal(),
             name => name,
@@ -166,6 +183,7 @@ impl SignedIn {
             role: caller.role,
             expires_at,
             csrf_token: session.map(caller::csrf_token),
+            example_path: sessions.example_path.clone(),
         }
     }
 }
