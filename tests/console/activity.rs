@@ -1,0 +1,111 @@
+//! What a key was used for, and who did what.
+
+use std::{fs, time::Instant};
+
+use serde_json::json;
+
+use crate::{
+    browser::{LIMIT, named},
+    console, hub,
+    hub::{ENGINES, folder, x_api_key},
+    id_of, make_key, manage, signed_in,
+};
+
+#[tokio::test]
+async fn chart_shows_what_was_granted_and_what_was_refused() {
+    let hub = hub();
+    let key = x_api_key(hub.key("Launcher"));
+    for _ in 0..3 {
+        hub.get(ENGINES, &[&key]).granted();
+    }
+    hub.get("/api/rest/v1/lino/shows", &[&key]);
+    let window = signed_in(&hub).await;
+    window.click(named("API Key-Launcher")).await;
+    window
+        .until("text('.legend').replaceAll(/\\s+/g, ' ') === 'Granted 3 Refused 1 Rate limited 0'")
+        .await;
+    let drawn = window.js(
+        "$$('.chart rect:is(.granted, .refused)').map((bar) => bar.getBoundingClientRect().height)",
+    );
+    let drawn = drawn.await;
+    let [granted, refused] = &drawn.as_array().expect("a list")[..] else {
+        panic!("two parts of a bar: {drawn}");
+    };
+    let ratio = granted.as_f64().expect("a height") / refused.as_f64().expect("a height");
+    assert!((2.9..3.1).contains(&ratio), "{ratio}");
+    let causes = window.js("text('.causes li').replaceAll(/\\s+/g, ' ')");
+    assert_eq!(causes.await, "Module not assigned module_access_missing 1");
+    window.click("[data-hours=\"168\"]").await;
+    window
+        .until("$('[data-hours=\"168\"]').ariaPressed === 'true' && $$('.chart g').length === 28")
+        .await;
+}
+
+#[tokio::test]
+async fn everything_that_was_done_stands_in_the_log_and_in_its_csv() {
+    let hub = hub();
+    let window = signed_in(&hub).await;
+    window.click("#nav-activity").await;
+    window.until("$$('[data-test=entry]').length > 10").await;
+    // What happens while somebody looks is put on top.
+    make_key(&hub, json!({"name": "=1+1", "modules": ["launcher"]}));
+    let top = "$$('[data-test=entry]').slice(0, 3).map((entry) => entry.dataset.event)";
+    window
+        .until(&format!(
+            "{top}.join() === 'reserved,module_assigned,key_created'"
+        ))
+        .await;
+    window
+        .until("text('[data-test=entry] .entry-text') === '=1+1 got a seat of launcher: assigned'")
+        .await;
+    window
+        .until("text('[data-test=entry] .entry-meta').startsWith('by API Key-Administrator')")
+        .await;
+
+    let downloads = folder();
+    let behaviour = json!({"behavior": "allow", "downloadPath": downloads});
+    window.cdp("Browser.setDownloadBehavior", behaviour).await;
+    window.click("#export").await;
+    let started = Instant::now();
+    let csv = loop {
+        let mut files = fs::read_dir(&downloads).expect("a folder").flatten();
+        let done = files.find(|file| file.path().extension().is_some_and(|end| end == "csv"));
+        if let Some(file) = done {
+            break fs::read_to_string(file.path()).expect("a text");
+        }
+        assert!(started.elapsed() < LIMIT, "nothing was downloaded");
+        tokio::task::yield_now().await;
+    };
+    let log = manage(&hub, "GET /audit?limit=500", None);
+    let events = log["items"].as_array().expect("a list");
+    assert_eq!(csv.matches("\r\n").count(), events.len() + 1);
+    let head = "\u{feff}seq,at,event,actor,actor_name,key_id,key_name,module,license,sentence\r\n";
+    assert!(csv.starts_with(head), "{csv}");
+    for event in events {
+        let (seq, kind) = (&event["seq"], event["event"].as_str().expect("a kind"));
+        assert!(
+            csv.lines().any(|line| {
+                line.trim_start_matches('\u{feff}')
+                    .starts_with(&format!("{seq},"))
+                    && line.contains(&format!(",{kind},"))
+            }),
+            "{event}"
+        );
+    }
+    // A spreadsheet would have taken the name for a formula.
+    assert!(csv.contains(",'=1+1,"), "{csv}");
+
+    window.choose("#filter-event", "key_created").await;
+    window
+        .until("$$('[data-test=entry]').length && $$('[data-test=entry]').every((entry) => entry.dataset.event === 'key_created')")
+        .await;
+    let lino = id_of(&hub, "API Key-Lino");
+    window.choose("#filter-key", &lino).await;
+    window.until("$$('[data-test=entry]').length === 1").await;
+    // The filter is part of the address.
+    window.reload().await;
+    window
+        .until("$$('[data-test=entry]').length === 1 && text('[data-test=entry]').includes('API Key-Lino was created')")
+        .await;
+    assert!(console(&hub).starts_with("http://127.0.0.1"));
+}

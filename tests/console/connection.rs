@@ -1,0 +1,70 @@
+//! A connection that is lost: the page says so, and goes on by itself.
+
+use serde_json::json;
+
+use crate::{
+    browser::Window,
+    hub,
+    hub::{Hub, command, folder},
+    make_key,
+    proxy::{Network, Proxy},
+    sign_in,
+};
+
+const LOST: &str = "$('[data-test=connection-lost]')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_connection_is_said_and_what_was_missed_is_shown_afterwards() {
+    let hub = hub();
+    let (_, port) = hub.address.split_once(':').expect("a port");
+    let proxy = Proxy::to(port.parse().expect("a number")).await;
+    let window = Window::open().await;
+    window
+        .goto(&format!("http://127.0.0.1:{}/console", proxy.port()))
+        .await;
+    sign_in(&window, hub.key("Administrator")).await;
+    window
+        .until("document.documentElement.dataset.connection === 'up' && $('#keys-table')")
+        .await;
+    assert_eq!(window.js(LOST).await, json!(null));
+
+    proxy.set(Network::Cut);
+    window.until(LOST).await;
+    window.says("Connection lost.").await;
+    // What stood there stays there.
+    assert_eq!(window.js("shown($('#keys-table'))").await, true);
+    make_key(&hub, json!({"name": "Made meanwhile"}));
+    proxy.set(Network::Open);
+    window
+        .until(&format!("!{LOST} && row('key-row', 'Made meanwhile')"))
+        .await;
+}
+
+#[tokio::test]
+async fn hub_that_comes_back_is_gone_on_with() {
+    let database = format!("sqlite:{}", folder().join("hub.db").display());
+    let key = "rk_live_1234567890abcdef1234567890abcdef";
+    let start = |listen: &str| {
+        let mut command = command(&["--listen", listen, "--database", &database]);
+        Hub::run(command.env("HUB_ADMIN_KEY", key))
+    };
+    let hub = start("127.0.0.1:0");
+    let address = hub.address.clone();
+    let window = Window::open().await;
+    window
+        .goto(&format!("http://{address}/console#/licenses"))
+        .await;
+    sign_in(&window, key).await;
+    window
+        .until("document.documentElement.dataset.connection === 'up' && $('#licenses')")
+        .await;
+    drop(hub);
+    window.until(LOST).await;
+    let _hub = start(&address);
+    // Its sessions ended with it.
+    window.says("Your session has ended. Sign in again").await;
+    sign_in(&window, key).await;
+    window
+        .until("text('h1') === 'License & Features' && $('[data-license=launcher]')")
+        .await;
+}

@@ -1,0 +1,292 @@
+//! REST API Keys: the seed's walk, and what is said before anything is done.
+
+use serde_json::{Value, json};
+
+use crate::{
+    browser::{Window, named},
+    console, hub,
+    hub::{ENGINES, Hub, x_api_key},
+    id_of, make_key, manage, set_license, signed_in,
+};
+
+/// Waits for the sentences that a dialog says of what follows.
+async fn consequences(window: &Window) -> Value {
+    window
+        .until("$$('[data-test=consequences] li').length && $$('[data-test=consequences] li').map(text)")
+        .await
+}
+
+/// Confirms what the open dialog asks, and waits until it is gone.
+async fn confirm(window: &Window) {
+    window.click("dialog [data-test=submit]").await;
+    window.until("!$('dialog')").await;
+}
+
+async fn state_of(window: &Window, state: &str) {
+    window
+        .until(&format!(
+            "$('.page-head [data-test=key-status]')?.dataset.state === '{state}'"
+        ))
+        .await;
+}
+
+/// "Creating an API Key for Launch Control", step by step.
+#[tokio::test]
+async fn key_for_launch_control_is_made_copied_and_used() {
+    let hub = hub();
+    let window = signed_in(&hub).await;
+    let permissions = json!({
+        "origin": format!("http://{}", hub.address),
+        "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"],
+    });
+    window.cdp("Browser.grantPermissions", permissions).await;
+    window.click("#nav-licenses").await;
+    window.until("text('h1') === 'License & Features'").await;
+
+    // 1. Navigate to User Management > REST API Keys.
+    let group = window.js("text($('#nav-keys').closest('.nav-group').firstChild)");
+    assert_eq!(group.await, "User Management");
+    window.click(named("REST API Keys")).await;
+    window.until("text('h1') === 'REST API Keys'").await;
+    // 2. Click Add New API Key button (plus icon).
+    window.click(named("Add New API Key")).await;
+    // 3. Enter a descriptive name (e.g., "API Key-All Access").
+    window.fill("[name=name]", "API Key-All Access").await;
+    // 4. Assign the Launcher module resource.
+    window.says("1 of 2 seats free").await;
+    window.click("[data-test=module-launcher]").await;
+    let copy = "$$('dialog button').find((button) => text(button) === 'Copy to Clipboard')";
+    assert_eq!(window.js(&format!("{copy}.disabled")).await, true);
+    // 5. Click on Generate API Key button. This will activate the Copy to Clipboard button.
+    window.click(named("Generate API Key")).await;
+    window
+        .until(&format!("$('#new-key') && !{copy}.disabled"))
+        .await;
+    // 6. Copy the generated API Key for use in your application.
+    window.click(named("Copy to Clipboard")).await;
+    window.until("text('#copy-key') === 'Copied'").await;
+    let shown = window.js("text('#new-key')").await;
+    let copied = window.promised("navigator.clipboard.readText()").await;
+    assert_eq!(copied, shown);
+    let key = copied.as_str().expect("a text");
+
+    let engines = hub.get(ENGINES, &[&x_api_key(key)]).granted();
+    assert_eq!(engines[0]["id"], "engine-1");
+    window.click("#copy-curl").await;
+    window.until("text('#copy-curl') === 'Copied'").await;
+    let line = window.promised("navigator.clipboard.readText()").await;
+    let line = line.as_str().expect("a text");
+    assert!(line.contains(ENGINES), "{line}");
+    let run = std::process::Command::new("sh")
+        .args(["-c", &format!("{line} --silent --fail")])
+        .output();
+    let run = run.expect("a shell");
+    let answer: Value = serde_json::from_slice(&run.stdout).expect("JSON");
+    assert_eq!(answer, engines);
+
+    // It is nowhere any more but in the clipboard.
+    window.click("#secret-done").await;
+    window
+        .until("!$('dialog') && row('key-row', 'API Key-All Access')")
+        .await;
+    let page = window.js("document.documentElement.outerHTML").await;
+    assert!(!page.as_str().expect("a text").contains(key));
+    let row = window
+        .js("text(row('key-row', 'API Key-All Access'))")
+        .await;
+    let row = row.as_str().expect("a text");
+    assert!(row.contains(&key[key.len() - 4..]), "{row}");
+    assert!(row.contains("launcher") && row.contains("Active"), "{row}");
+
+    window.click(named("API Key-All Access")).await;
+    window
+        .until("text('[data-module=launcher] [data-test=module-status]') === 'Reserved'")
+        .await;
+    let last_used = "$$('dt').find((name) => text(name) === 'Last used').nextSibling";
+    window
+        .until(&format!("text({last_used}) === 'just now'"))
+        .await;
+}
+
+#[tokio::test]
+async fn name_that_would_be_markup_stays_text() {
+    const NAME: &str = "<script>window.ran=1</script><img src=x onerror=\"window.ran=1\">";
+    let hub = hub();
+    set_license(&hub, "launcher", 3, None);
+    let (id, _) = make_key(
+        &hub,
+        json!({"name": NAME, "modules": ["launcher"], "owner": NAME}),
+    );
+    let window = signed_in(&hub).await;
+    for page in [
+        "#/keys".to_owned(),
+        format!("#/keys/{id}"),
+        "#/licenses/launcher".to_owned(),
+        "#/activity".to_owned(),
+    ] {
+        window.goto(&format!("{}{page}", console(&hub))).await;
+        window.says(NAME).await;
+    }
+    window.goto(&format!("{}#/keys/{id}", console(&hub))).await;
+    window.click("#delete").await;
+    window.until("text('dialog').includes('onerror')").await;
+    consequences(&window).await;
+    confirm(&window).await;
+    window
+        .until("text('[data-test=toast]').includes('onerror')")
+        .await;
+    let found = window.js("[window.ran ?? 0, $$('img, #app script').length, document.title]");
+    assert_eq!(found.await, json!([0, 0, "REST API Keys · API Console"]));
+}
+
+#[tokio::test]
+async fn what_follows_is_said_before_it_is_done() {
+    let hub = hub();
+    set_license(&hub, "launcher", 1, None);
+    let first = id_of(&hub, "API Key-Launcher");
+    let launcher = |name| json!({"name": name, "modules": ["launcher"]});
+    make_key(&hub, launcher("API Key-B"));
+    make_key(&hub, launcher("API Key-C"));
+    let window = signed_in(&hub).await;
+    window.click(named("API Key-Launcher")).await;
+    state_of(&window, "active").await;
+
+    let next = json!(["Frees 1 seat of launcher; API Key-B is next."]);
+    for opener in ["#revoke", "#delete", "[aria-label=\"Unassign launcher\"]"] {
+        window.click(opener).await;
+        assert_eq!(consequences(&window).await, next, "{opener}");
+        window.click("dialog [data-test=cancel]").await;
+        window.until("!$('dialog')").await;
+    }
+    // Nothing was done: it was asked only.
+    let key = manage(&hub, &format!("GET /keys/{first}"), None);
+    assert_eq!(
+        (&key["enabled"], &key["revoked_at"]),
+        (&json!(true), &json!(null))
+    );
+    assert_eq!(key["modules"][0]["status"], "reserved");
+
+    window.click("#switch").await;
+    assert_eq!(consequences(&window).await, next);
+    confirm(&window).await;
+    state_of(&window, "disabled").await;
+    window
+        .until("text('[data-module=launcher] [data-test=why]') === 'key disabled'")
+        .await;
+    window.click("#switch").await;
+    let nothing = json!(["No seat changes hands."]);
+    assert_eq!(consequences(&window).await, nothing);
+    confirm(&window).await;
+    state_of(&window, "active").await;
+    window
+        .until("text('[data-module=launcher] [data-test=module-status]') === 'Reservation failed'")
+        .await;
+
+    window.click("#revoke").await;
+    assert_eq!(consequences(&window).await, nothing);
+    confirm(&window).await;
+    state_of(&window, "revoked").await;
+    window.click("#delete").await;
+    consequences(&window).await;
+    confirm(&window).await;
+    window
+        .until("text('h1') === 'REST API Keys' && $$('[data-test=key-row]').length")
+        .await;
+    assert_eq!(
+        window.js("row('key-row', 'API Key-Launcher')").await,
+        json!(null)
+    );
+}
+
+#[tokio::test]
+async fn regenerated_key_is_shown_once_and_the_old_one_lives_as_long_as_chosen() {
+    let hub = hub();
+    let status = |key: &str| hub.get(ENGINES, &[&x_api_key(key)]).status;
+    let window = signed_in(&hub).await;
+    window.click(named("API Key-Launcher")).await;
+    let mut texts = vec![hub.key("Launcher").to_owned()];
+    for grace in ["3600", "0"] {
+        window.click("#regenerate").await;
+        window.choose("[name=grace_seconds]", grace).await;
+        window.click("dialog [data-test=submit]").await;
+        let text = window.until("text('#new-key')").await;
+        texts.push(text.as_str().expect("a text").to_owned());
+        // Closing without having copied it asks once more.
+        window.click("#secret-done").await;
+        window.says("You have not copied the key.").await;
+        window.click("#secret-done").await;
+        window.until("!$('dialog')").await;
+        let lives = if grace == "0" { 401 } else { 200 };
+        assert_eq!(status(&texts[texts.len() - 2]), lives);
+        assert_eq!(status(&texts[texts.len() - 1]), 200);
+    }
+    assert_eq!(status(&texts[0]), 401);
+}
+
+#[tokio::test]
+async fn fault_is_said_at_its_field_and_search_finds_what_is_there() {
+    let hub = hub();
+    let window = signed_in(&hub).await;
+    window.click("#add-key").await;
+    window.click("dialog [data-test=submit]").await;
+    window
+        .until("text('[data-field=name] .field-error') === 'Give the key a name.'")
+        .await;
+    assert_eq!(window.js("$('[name=name]').ariaInvalid").await, "true");
+    window.fill("[name=name]", "Edge").await;
+    window.click("dialog summary").await;
+    window
+        .fill("[name=allowed_addresses]", "192.0.2.0/99")
+        .await;
+    window.click("dialog [data-test=submit]").await;
+    // The service says it, and of which field.
+    window
+        .until("text('[data-field=allowed_addresses] .field-error')")
+        .await;
+    window.press(thirtyfour::Key::Escape).await;
+    window.until("!$('dialog')").await;
+    assert_eq!(window.js("row('key-row', 'Edge')").await, json!(null));
+
+    window.fill("#search", "lino").await;
+    window
+        .until("$$('[data-test=key-row]').length === 1 && row('key-row', 'API Key-Lino')")
+        .await;
+    window.fill("#search", "nobody at all").await;
+    window
+        .until("text('[data-test=empty] h3') === 'No key matches'")
+        .await;
+    window.click(named("Clear the search")).await;
+    window.until("$$('[data-test=key-row]').length > 4").await;
+}
+
+#[tokio::test]
+async fn modules_are_assigned_and_each_says_its_state() {
+    let hub = hub();
+    let (id, _) = make_key(&hub, json!({"name": "API Key-Studio"}));
+    let window = signed_in(&hub).await;
+    window.goto(&format!("{}#/keys/{id}", console(&hub))).await;
+    window.click("#assign").await;
+    for module in ["launcher", "lino", "rest_api_management"] {
+        window.click(format!("[data-test=module-{module}]")).await;
+    }
+    confirm(&window).await;
+    let state = |module: &str| format!("text('[data-module={module}] .status-cell')");
+    for (module, said) in [
+        ("launcher", "Reserved"),
+        ("lino", "Reservation failed\nlimit reached, 1st in line"),
+        ("rest_api_management", "No license needed"),
+    ] {
+        let said = Value::from(said);
+        window.until(&format!("{} === {said}", state(module))).await;
+    }
+    // A change made elsewhere shows by itself.
+    free_lino(&hub);
+    window
+        .until(&format!("{} === 'Reserved'", state("lino")))
+        .await;
+}
+
+fn free_lino(hub: &Hub) {
+    let holder = id_of(hub, "API Key-Lino");
+    manage(hub, &format!("DELETE /keys/{holder}/modules/lino"), None);
+}
