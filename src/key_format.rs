@@ -8,12 +8,12 @@
 //!
 //! [`KeyFormats`] is the set that a service accepts; [`KeyHasher`] turns a text into what is stored.
 
+#[cfg(any(feature = "manage", test))]
+mod derived;
 mod key_hasher;
 
-use std::{convert::Infallible, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -130,26 +130,6 @@ impl KeyFormat {
     pub fn generate(&self, environment: &Environment) -> Result<KeyText, GenerateError> {
         self.make(environment, getrandom::fill)
             .map_err(GenerateError)
-    }
-
-    /// The key of 32 random bytes that nobody else has: always the same one.
-    ///
-    /// As many bytes as are needed come from HMAC-SHA-256 under these, in counter mode (NIST SP
-    /// 800-108 §4.1).
-    fn text_from(&self, environment: &Environment, entropy: &[u8; 32]) -> KeyText {
-        let mut blocks = 0_u32..;
-        let fill = |bytes: &mut [u8]| {
-            for (bytes, block) in bytes.chunks_mut(HMAC_BYTES).zip(&mut blocks) {
-                let state = Hmac::<Sha256>::new_from_slice(entropy);
-                let mac = state.expect("HMAC takes a key of any length");
-                let block = mac.chain_update(block.to_be_bytes()).finalize();
-                let block = Zeroizing::new(<[u8; HMAC_BYTES]>::from(block.into_bytes()));
-                bytes.copy_from_slice(&block[..bytes.len()]);
-            }
-            Ok::<_, Infallible>(())
-        };
-        let Ok(text) = self.make(environment, fill);
-        text
     }
 
     fn make<E>(
@@ -274,11 +254,6 @@ impl KeyFormats {
     /// [`GenerateError`] where the operating system's random generator failed.
     pub fn generate(&self, environment: &Environment) -> Result<KeyText, GenerateError> {
         self.primary.generate(environment)
-    }
-
-    /// The key in the primary format that 32 random bytes make: always the same one.
-    pub(crate) fn text_from(&self, environment: &Environment, entropy: &[u8; 32]) -> KeyText {
-        self.primary.text_from(environment, entropy)
     }
 
     /// What people may see of a text: prefix, environment and the last four characters, as in
@@ -417,8 +392,6 @@ const RANDOM_SYMBOLS: usize = 27;
 /// 62^6 is more than 2^32.
 const CHECKSUM_SYMBOLS: usize = 6;
 const HEX_DIGITS: usize = 32;
-/// The length of an HMAC-SHA-256.
-const HMAC_BYTES: usize = 32;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 

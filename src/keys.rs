@@ -201,6 +201,7 @@ impl KeyManager {
     }
 
     /// The text that a key of this environment gets from these random bytes: always the same.
+    #[cfg(any(feature = "manage", test))]
     pub(crate) fn text_from(&self, environment: &Environment, entropy: &[u8; 32]) -> KeyText {
         self.0.formats.text_from(environment, entropy)
     }

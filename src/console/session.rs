@@ -1,7 +1,5 @@
 //! Signing in and out: a session in a cookie that no script can read.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
     body::Body as ResponseBody,
@@ -52,7 +50,7 @@ struct SignedIn {
     csrf_token: Option<String>,
     /// The path of a route to try a key on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    example_path: Option<Arc<str>>,
+    example_path: Option<String>,
 }
 
 /// Begins a session with a key that may manage, and leaves it in a cookie.
@@ -183,7 +181,7 @@ impl SignedIn {
             role: caller.role,
             expires_at,
             csrf_token: session.map(caller::csrf_token),
-            example_path: sessions.example_path.clone(),
+            example_path: sessions.example_path.as_deref().map(str::to_owned),
         }
     }
 }

@@ -185,6 +185,7 @@ impl KeyManager {
     ///
     /// As [`regenerate`](Self::regenerate); [`Duplicate`](ManageError::Duplicate) where another key
     /// has the text.
+    #[cfg(any(feature = "manage", test))]
     pub(crate) async fn regenerate_as(
         &self,
         id: &KeyId,

@@ -1,6 +1,8 @@
 //! The cookie that holds a console's session.
 
-use http::{HeaderMap, HeaderValue, header::COOKIE};
+#[cfg(feature = "console")]
+use http::HeaderValue;
+use http::{HeaderMap, header::COOKIE};
 
 /// How a session is kept in a cookie (RFC 6265).
 #[derive(Debug, Clone, Copy)]
