@@ -96,7 +96,7 @@ export function keyPage({ reload, render }, id) {
       line("Key", h("span.mono", null, key.hint)),
       line("Created", h("span", null, atMinute(key.created_at))),
       line("Last used", when(key.last_used_at)),
-      line("Expires", key.expires_at ? [atMinute(key.expires_at), h("span.sub", null, relative(key.expires_at))] : "Never"),
+      line("Expires", key.expires_at ? [atMinute(key.expires_at), h("span.sub", null, relative(key.expires_at, Infinity))] : "Never"),
       key.revoked_at && line("Revoked", atMinute(key.revoked_at)),
       line("Rate tier", key.tier ?? "standard"),
       line("Environment", key.environment),

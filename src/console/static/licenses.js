@@ -60,7 +60,7 @@ export function licensesPage({ reload, render }) {
       };
     });
     return card("Licenses", { id: "licenses", flush: true, note: "A seat is reserved for each key that is assigned a module of the license, in the order of assignment." },
-      rows.length ? table("Licenses", [["License", "main"], ["Seats", "wide"], ["Waiting"], ["Valid"], ["Status"], ["Modules", "modules"]], rows, { class: "rows big" })
+      rows.length ? table("Licenses", [["License", "main"], ["Seats", "wide"], ["Waiting"], ["Valid", "date"], ["Status"], ["Modules", "modules"]], rows, { class: "rows big" })
         : empty("card", "No license yet", "A license is a number of seats: that many keys may use its modules at once.",
           button("Add license", { look: "primary", drawing: "plus", onclick: () => addLicense(licenses, reload) })));
   }

@@ -30,8 +30,8 @@ export function list(names, most = 4) {
   return `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}`;
 }
 
-/// How long ago, or how far ahead: `just now`, `5 min ago`, `in 3 days`.
-export function relative(at) {
+/// How long ago, or how far ahead: `just now`, `5 min ago`, `in 3 days`; beyond `most` days the date.
+export function relative(at, most = 45) {
   const span = now() - Date.parse(at);
   const size = Math.abs(span);
   const [number, unit] = size < 45_000 ? [0, ""]
@@ -39,7 +39,7 @@ export function relative(at) {
     : size < 22 * 3_600_000 ? [Math.max(1, Math.round(size / 3_600_000)), "h"]
     : [Math.max(1, Math.round(size / DAY)), "day"];
   if (!number) return span < 0 ? "in a moment" : "just now";
-  if (unit === "day" && number > 45) return onDay(at);
+  if (unit === "day" && number > most) return onDay(at);
   const text = unit === "day" ? count(number, "day") : `${number} ${unit}`;
   return span < 0 ? `in ${text}` : `${text} ago`;
 }
