@@ -68,10 +68,14 @@ async fn everything_that_was_done_stands_in_the_log_and_in_its_csv() {
     window.click("#export").await;
     let started = Instant::now();
     let csv = loop {
-        let mut files = fs::read_dir(&downloads).expect("a folder").flatten();
-        let done = files.find(|file| file.path().extension().is_some_and(|end| end == "csv"));
-        if let Some(file) = done {
-            break fs::read_to_string(file.path()).expect("a text");
+        let files = fs::read_dir(&downloads).expect("a folder").flatten();
+        let named = files
+            .map(|file| file.path())
+            .find(|path| path.extension().is_some_and(|end| end == "csv"));
+        // Its name is taken before it is written.
+        let text = named.and_then(|path| fs::read_to_string(path).ok());
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            break text;
         }
         assert!(started.elapsed() < LIMIT, "nothing was downloaded");
         tokio::task::yield_now().await;

@@ -352,6 +352,7 @@ impl Window {
 }
 
 impl Drop for Window {
+    #[expect(clippy::print_stderr, reason = "it stands with the test that failed")]
     fn drop(&mut self) {
         let faults = self.faults();
         if thread::panicking() {

@@ -4,9 +4,11 @@
   const tell = (what, element) => faults.push(`${what}: ${element.outerHTML.slice(0, 160)}`);
   const whole = $("dialog[open]") ?? document.body;
   const inside = [...whole.querySelectorAll("*")].filter(shown);
-  if (document.scrollingElement.scrollWidth > innerWidth) {
-    faults.push(`the page is ${document.scrollingElement.scrollWidth} px wide, of ${innerWidth}`);
-    for (const element of inside) if (element.getBoundingClientRect().right > innerWidth + 1) tell("too far right", element);
+  const room = document.documentElement.clientWidth;
+  const wide = Math.max(document.scrollingElement.scrollWidth, whole.getBoundingClientRect().right);
+  if (wide > room) {
+    faults.push(`it is ${wide} px wide, of ${room}`);
+    for (const element of inside) if (element.getBoundingClientRect().right > room + 1) tell("too far right", element);
   }
   const ids = $$("[id]").map(({ id }) => id);
   for (const id of new Set(ids.filter((id, at) => ids.indexOf(id) !== at))) faults.push(`two elements of id ${id}`);

@@ -61,9 +61,9 @@ async fn serve(is_insecure: bool) -> (String, String) {
 
 #[tokio::test]
 async fn console_works_under_another_path_with_and_without_its_last_slash() {
+    let window = Window::open().await;
     for (is_insecure, end, cookie_path) in [(true, "", "/deep/path"), (false, "/", "/")] {
         let (address, key) = serve(is_insecure).await;
-        let window = Window::open().await;
         window.goto(&format!("{address}{end}")).await;
         sign_in(&window, &key).await;
         window.until("row('key-row', 'Operator')").await;

@@ -6,7 +6,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -21,7 +20,8 @@ use crate::{
 };
 
 const WIDTHS: [(u32, u32); 3] = [(360, 740), (768, 1024), (1440, 900)];
-const DAY: Duration = Duration::from_secs(86_400);
+/// In seconds.
+const DAY: i64 = 86_400;
 
 /// What a page looks like once it is there, the way to it, and what opens the dialog on it.
 struct Sight {
@@ -36,15 +36,20 @@ struct Sight {
 fn lived_in() -> Hub {
     let hub = hub();
     set_license(&hub, "launcher", 3, None);
-    let in_days = |days: u32| (Timestamp::now() + DAY * days).to_string();
-    set_license(&hub, "lino", 2, Some(&in_days(12)));
-    set_license(&hub, "nodegraph_editor", 1, Some("2020-01-01T00:00:00Z"));
+    let day = |days: i64| {
+        let today = Timestamp::now().as_second() / DAY;
+        let midnight = Timestamp::from_second((today + days) * DAY);
+        midnight.expect("a time").to_string()
+    };
+    set_license(&hub, "lino", 2, Some(&day(13)));
+    set_license(&hub, "nodegraph_editor", 1, Some(&day(-21)));
+    set_license(&hub, "playout", 5, Some(&day(200)));
     let (_, all) = make_key(
         &hub,
         json!({
             "name": "API Key-All Access", "modules": ["launcher", "nodegraph_editor", "lino", "playout"],
             "scopes": ["read:realms", "write:realms"], "tier": "premium", "owner": "Studio A",
-            "expires_at": in_days(90), "allowed_addresses": ["127.0.0.0/8", "2001:db8::/32"],
+            "expires_at": day(90), "allowed_addresses": ["127.0.0.0/8", "2001:db8::/32"],
         }),
     );
     for (name, modules) in [
@@ -214,18 +219,26 @@ fn pictures() -> PathBuf {
     folder
 }
 
-async fn picture(window: &Window) -> Vec<u8> {
+async fn picture(window: &Window, is_draft: bool) -> Vec<u8> {
     let picture = window
-        .cdp("Page.captureScreenshot", json!({"format": "png"}))
+        .cdp(
+            "Page.captureScreenshot",
+            json!({"format": "png", "optimizeForSpeed": is_draft}),
+        )
         .await;
     let picture = BASE64_STANDARD.decode(picture["data"].as_str().expect("a text"));
     picture.expect("base64")
 }
 
-/// Looks at what is open in every width and look: takes pictures, and tells of faults.
+/// Looks at what is open in every width and look: takes pictures, and tells of faults. A dialog is the
+/// same in the middle as on a wide page.
 async fn look(window: &Window, name: &str, faults: &mut Vec<String>) {
+    let is_dialog = window.js("Boolean($('dialog'))").await == true;
     for colours in ["light", "dark"] {
         for (width, height) in WIDTHS {
+            if is_dialog && width == 768 {
+                continue;
+            }
             window.show(width, height, colours).await;
             let place = format!("{name}-{width}-{colours}");
             let found = window.js(FAULTS).await;
@@ -235,15 +248,14 @@ async fn look(window: &Window, name: &str, faults: &mut Vec<String>) {
                 let found = unnamed(window).await.into_iter();
                 faults.extend(found.map(|fault| format!("{place}: {fault}")));
             }
-            let whole = window
-                .js("$('dialog') ? 0 : document.documentElement.scrollHeight")
-                .await;
-            let whole = whole.as_u64().and_then(|whole| u32::try_from(whole).ok());
-            window
-                .show(width, height.max(whole.unwrap_or(0)), colours)
-                .await;
+            if !is_dialog {
+                let whole = window.js("document.documentElement.scrollHeight").await;
+                let whole = whole.as_u64().and_then(|whole| u32::try_from(whole).ok());
+                let whole = height.max(whole.expect("a height"));
+                window.show(width, whole, colours).await;
+            }
             let file = pictures().join(format!("{place}.png"));
-            fs::write(file, picture(window).await).expect("a file");
+            fs::write(file, picture(window, true).await).expect("a file");
         }
     }
     window.show(1280, 800, "light").await;
@@ -296,13 +308,19 @@ async fn picture_of_the_readme_is_made_where_it_is_asked_for() {
     }
     let hub = lived_in();
     let window = Window::open().await;
-    window.goto(&console(&hub)).await;
-    sign_in(&window, hub.key("Administrator")).await;
     window.show(1280, 800, "light").await;
+    window.goto(&format!("{}#/licenses", console(&hub))).await;
+    sign_in(&window, hub.key("Administrator")).await;
     window
-        .until("$('#keys-table') && document.documentElement.dataset.connection === 'up'")
+        .until("$('#licenses table') && document.documentElement.dataset.connection === 'up'")
         .await;
-    let picture = picture(&window).await;
+    // No scroll bar, and nothing under the pointer.
+    window
+        .js("document.documentElement.style.scrollbarWidth = 'none'")
+        .await;
+    let away = json!({"type": "mouseMoved", "x": 0, "y": 0});
+    window.cdp("Input.dispatchMouseEvent", away).await;
+    let picture = picture(&window, false).await;
     assert!(picture.len() < 200_000, "{} bytes", picture.len());
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     fs::create_dir_all(&docs).expect("a folder");

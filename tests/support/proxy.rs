@@ -28,12 +28,12 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
         let (network, state) = watch::channel(Network::Open);
         tokio::spawn(async move {
             loop {
-                let (client, _) = listener.accept().await.unwrap();
+                let (client, _) = listener.accept().await.expect("a client");
                 if *state.borrow() == Network::Cut {
                     continue;
                 }
