@@ -176,7 +176,10 @@ where
 
 fn parse_name<T: FromStr<Err = InvalidName>>(text: &str) -> Result<T, Problem> {
     let name = text.parse();
-    name.map_err(|error| not_found(format!("There is no such thing: {error}.")))
+    name.map_err(|error: InvalidName| {
+        let (kind, rule) = (error.kind(), error.rule());
+        not_found(format!("This is no {kind}: that would be {rule}."))
+    })
 }
 
 fn not_found(detail: impl Into<Box<str>>) -> Problem {
@@ -285,22 +288,24 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// The name of the field at fault, and what is wrong with it.
+/// The name of the field at fault, and what is wrong with it; not what it holds, which may be a
+/// secret in the wrong place.
 fn at_fault<E: std::fmt::Display>(error: &Error<E>) -> Problem {
     let message = error.inner().to_string();
     // serde_json tells a place in the text, which the name of the field says better.
     let problem = message
         .rfind(" at line ")
         .map_or(&*message, |place| &message[..place]);
+    let problem = without_values(problem);
     let path = error.path();
     let is_named = path
         .iter()
         .any(|segment| matches!(segment, Segment::Map { .. }));
     match is_named {
-        true => Problem::invalid(path.to_string(), problem),
+        true => Problem::invalid(shown(&path.to_string()), problem),
         // A field that is missing or there twice is named by the message: `missing field `name``.
         false => match problem.split('`').nth(1) {
-            Some(field) => Problem::invalid(field, problem),
+            Some(field) => Problem::invalid(field, &problem),
             None => Problem::new(
                 ProblemCode::InvalidRequest,
                 format!("The request: {problem}."),
@@ -309,5 +314,86 @@ fn at_fault<E: std::fmt::Display>(error: &Error<E>) -> Problem {
     }
 }
 
+/// An error's text without what stands in double quotes, which are values, and with those names in
+/// backticks that may be shown.
+fn without_values(message: &str) -> String {
+    let mut kept = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(start) = rest.find(['"', '`']) {
+        let (before, quoted) = rest.split_at(start);
+        let (quote, inner) = quoted.split_at(1);
+        let end = closing(inner, quote);
+        match quote {
+            "`" => kept += &format!("{before}`{}`", shown(&inner[..end])),
+            _ => kept += before.trim_end(),
+        }
+        rest = inner.get(end + 1..).unwrap_or_default();
+    }
+    kept + rest
+}
+
+/// Where a quotation ends: a quote behind a backslash is part of it.
+fn closing(text: &str, quote: &str) -> usize {
+    let mut escaped = false;
+    for (place, character) in text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if text[place..].starts_with(quote) => return place,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// A name that a client sent, where it cannot be a secret that went astray: no name of ours has
+/// twenty letters and digits in a row, and every generated key has.
+pub(super) fn shown(name: &str) -> &str {
+    let mut runs = name.split(|character: char| !character.is_ascii_alphanumeric());
+    let is_short = name.len() <= 64 && !name.contains(char::is_control);
+    match is_short && runs.all(|run| run.len() < 20) {
+        true => name,
+        false => "…",
+    }
+}
+
 /// Bytes.
 const LONGEST_BODY: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "rk_live_1234567890abcdef1234567890abcdef";
+
+    #[test]
+    fn what_a_field_holds_is_not_said_again() {
+        for (message, kept) in [
+            (
+                "invalid type: string \"a\\\"b\", expected u64",
+                "invalid type: string, expected u64",
+            ),
+            ("module \"a b\" is invalid: rule", "module is invalid: rule"),
+            ("no quotes", "no quotes"),
+            ("open \"end", "open"),
+            ("missing field `name`", "missing field `name`"),
+        ] {
+            assert_eq!(without_values(message), kept);
+        }
+        let unknown = format!("unknown field `{KEY}`, expected `name`");
+        assert_eq!(
+            without_values(&unknown),
+            "unknown field `…`, expected `name`"
+        );
+    }
+
+    #[test]
+    fn name_that_may_be_a_secret_is_not_shown() {
+        for name in ["launcher", "allowed_addresses[17]", "nodegraph_editor", "ä"] {
+            assert_eq!(shown(name), name);
+        }
+        for name in [KEY, "a\nb", &"a-".repeat(33), &KEY[8..28]] {
+            assert_eq!(shown(name), "…");
+        }
+    }
+}

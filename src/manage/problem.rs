@@ -13,6 +13,7 @@ use http::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::input::shown;
 use crate::{
     denial::{Denial, DenialCode},
     keys::ManageError,
@@ -233,11 +234,24 @@ impl From<ManageError> for Problem {
     fn from(error: ManageError) -> Self {
         let own = |code| Self::new(code, sentence(&error));
         match &error {
-            ManageError::NotFound(_) => own(ProblemCode::NotFound).with_field("id"),
-            ManageError::UnknownModule(_) => own(ProblemCode::NotFound).with_field("module"),
-            ManageError::UnknownLicense(_) => own(ProblemCode::NotFound).with_field("license"),
-            ManageError::Revoked(_) => own(ProblemCode::Conflict)
-                .with_remediation("Make a new key: this one stays revoked."),
+            ManageError::NotFound(_) => {
+                Self::new(ProblemCode::NotFound, "No key has this id.").with_field("id")
+            }
+            ManageError::UnknownModule(module) => {
+                let module = shown(module.as_str());
+                let detail = format!("The ledger does not know the module {module}.");
+                Self::new(ProblemCode::NotFound, detail).with_field("module")
+            }
+            ManageError::UnknownLicense(license) => {
+                let license = shown(license.as_str());
+                let detail = format!("The ledger does not know the license {license}.");
+                Self::new(ProblemCode::NotFound, detail).with_field("license")
+            }
+            ManageError::Revoked(_) => Self::new(
+                ProblemCode::Conflict,
+                "The key was revoked, which is for good.",
+            )
+            .with_remediation("Make a new key: this one stays revoked."),
             ManageError::Duplicate { field } => own(ProblemCode::Conflict).with_field(*field),
             ManageError::Conflict => own(ProblemCode::PreconditionFailed),
             ManageError::ReadOnly => own(ProblemCode::ReadOnly),
