@@ -33,7 +33,8 @@
 //!    service's own. It works under any path, and finds the management API below it, under `api`.
 //! 2. People sign in with a key (or a session token) that may manage; the page then holds a session in
 //!    a cookie that no script can read, and that the browser sends to this site alone. It ends with
-//!    the session, and with what the key may do. Signing out forgets the cookie.
+//!    the session, and with what the key may do. Signing out forgets the cookie; a copy of it, if
+//!    there is one, is good until the session ends, within the hour where nothing else is set.
 //! 3. A change that comes with the cookie needs a token that only the page knows, so no other page
 //!    can make it.
 //! 4. The answers forbid all foreign and inline scripts, styles and frames

@@ -137,7 +137,7 @@ where
 }
 
 /// Keeps answers to credentials out of shared caches (RFC 9111 §3.5 does so for `Authorization` only).
-fn finish<B>(response: &mut Response<B>, after: &mut After) {
+pub(crate) fn finish<B>(response: &mut Response<B>, after: &mut After) {
     let headers = response.headers_mut();
     if let Some(vary) = after.vary.take() {
         headers.append(VARY, vary);

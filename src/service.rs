@@ -186,7 +186,7 @@ impl Shared {
         &self,
         mut request: Request<B>,
         session: Option<&str>,
-    ) -> Result<Request<B>, Response<Bytes>> {
+    ) -> Result<(Request<B>, After), Response<Bytes>> {
         let now = self.gate.lookup.clock.now();
         let mut presented = Presented::Nothing;
         let step = match self.gate.locate(Incoming::of(&request), now) {
@@ -205,7 +205,7 @@ impl Shared {
             Step::Ask(question) => self.gate.decide(question).await,
         };
         match self.admit(decision, presented, &mut request) {
-            Admission::Passes(_) => Ok(request),
+            Admission::Passes(after) => Ok((request, after)),
             Admission::Ends(answer) => Err(answer),
         }
     }

@@ -16,7 +16,7 @@ use std::{error::Error, process::ExitCode, sync::Arc};
 use http::Response;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
-use tower_api_key::{Actor, ApiKeyLayer, Denial, Environment};
+use tower_api_key::{Actor, ApiKeyLayer, Denial, Environment, KeyFormats, KeyText};
 
 mod access;
 mod database;
@@ -64,7 +64,12 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let database = options.database.open().await?;
     let rates = options.rates.open().await?;
     let builder = ApiKeyLayer::builder(database.keys, access::module_map()?, database.ledger);
-    let (builder, sessions) = tokens::accept(builder, &options.trusted)?;
+    // A new secret at each start, where none is given: sessions then end with the hub.
+    let secret = match &options.secret {
+        Some(secret) => KeyText::new(secret.expose()),
+        None => KeyFormats::default().generate(&Environment::live())?,
+    };
+    let (builder, sessions) = tokens::accept(builder, &options.trusted, &secret)?;
     let layer = builder
         .with_rate_limiter(rates)
         .with_x_rate_limit_headers(true)
@@ -99,7 +104,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         })
         .layer(layer.clone())
         .service(app);
-    let (routes, end_streams) = manage::routes(&layer, sessions)?;
+    let (routes, end_streams) = manage::routes(&layer, sessions, &secret)?;
     let service = routes.fallback_service(guarded);
     let stopped = async {
         stopped.await;

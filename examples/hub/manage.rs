@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use axum::Router;
-use tower_api_key::ApiKeyLayer;
+use tower_api_key::{ApiKeyLayer, KeyText};
 
 use crate::tokens::Sessions;
 
@@ -12,8 +12,14 @@ use crate::tokens::Sessions;
 pub(crate) fn routes(
     layer: &ApiKeyLayer,
     #[cfg_attr(not(feature = "jwt"), expect(unused_variables))] sessions: Sessions,
+    secret: &KeyText,
 ) -> Result<(Router, impl FnOnce() + use<>), Box<dyn Error>> {
+    use sha2::{Digest, Sha256};
+
+    // Another one than sessions are signed with, made of the same.
+    let texts = Sha256::new_with_prefix("hub texts ").chain_update(secret.expose());
     let management = tower_api_key::manage::Management::builder(layer);
+    let management = management.with_secret(texts.finalize().into());
     #[cfg(feature = "jwt")]
     let management = management
         .with_sessions(sessions)
@@ -35,6 +41,7 @@ pub(crate) fn routes(
 pub(crate) fn routes(
     _: &ApiKeyLayer,
     _: Sessions,
+    _: &KeyText,
 ) -> Result<(Router, impl FnOnce()), Box<dyn Error>> {
     Ok((Router::new(), || {}))
 }

@@ -27,8 +27,9 @@ usage: hub [--listen ADDR] [--database PLACE] [--redis URL] [--admin-key TEXT]
   --introspection-client ID:SECRET
                       asks the issuer about tokens that are no JWTs, as this client
 
-HUB_ADMIN_KEY and HUB_INTROSPECTION_CLIENT set these too, and PGPASSWORD PostgreSQL's password: what stands on the command
-line is shown to everyone who lists processes.",
+HUB_ADMIN_KEY and HUB_INTROSPECTION_CLIENT set these too, and PGPASSWORD PostgreSQL's password: what
+stands on the command line is shown to everyone who lists processes. HUB_SECRET, 32 random characters
+or more, lets sessions and retried creations survive a restart, and several hubs share them.",
         redis = match cfg!(feature = "redis") {
             true => "",
             false => " (needs the feature `redis`)",
@@ -50,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) rates: Rates,
     pub(crate) trusted: Trusted,
     pub(crate) admin_key: Option<KeyText>,
+    /// What sessions are signed with, and what else has to last.
+    pub(crate) secret: Option<KeyText>,
 }
 
 pub(crate) enum Parsed {
@@ -77,6 +80,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
             ..Trusted::default()
         },
         admin_key: admin_key.map(KeyText::new),
+        secret: std::env::var("HUB_SECRET").ok().map(KeyText::new),
     };
     let mut arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
     while let Some(argument) = arguments.next() {

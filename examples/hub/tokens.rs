@@ -3,12 +3,9 @@
 
 use std::error::Error;
 
-use tower_api_key::ApiKeyLayerBuilder;
 #[cfg(feature = "jwt")]
-use tower_api_key::{
-    Environment, KeyFormats,
-    jwt::{JwtVerifier, SessionTokens, SigningKey},
-};
+use tower_api_key::jwt::{JwtVerifier, SessionTokens, SigningKey};
+use tower_api_key::{ApiKeyLayerBuilder, KeyText};
 
 /// What begins sessions.
 #[cfg(feature = "jwt")]
@@ -55,6 +52,7 @@ impl Trusted {
 pub(crate) fn accept(
     builder: ApiKeyLayerBuilder,
     _: &Trusted,
+    _: &KeyText,
 ) -> Result<(ApiKeyLayerBuilder, Sessions), Box<dyn Error>> {
     Ok((builder, ()))
 }
@@ -64,9 +62,8 @@ pub(crate) fn accept(
 pub(crate) fn accept(
     builder: ApiKeyLayerBuilder,
     trusted: &Trusted,
+    secret: &KeyText,
 ) -> Result<(ApiKeyLayerBuilder, Sessions), Box<dyn Error>> {
-    // A new secret at each start: sessions end with the hub.
-    let secret = KeyFormats::default().generate(&Environment::live())?;
     let key = SigningKey::hs256("hub", secret.expose())?;
     let sessions = SessionTokens::builder("https://hub.example", key).build()?;
     let verifier = JwtVerifier::builder().with_issuer(sessions.issuer());

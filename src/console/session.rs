@@ -8,10 +8,10 @@ use axum::{
 };
 use http::{
     HeaderValue, StatusCode,
-    header::{CACHE_CONTROL, SET_COOKIE},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE},
     request,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
 use super::Sessions;
@@ -35,7 +35,13 @@ use crate::{
 #[serde(deny_unknown_fields)]
 struct SignIn {
     /// A key that may manage, or a session token of one.
-    key: String,
+    #[serde(deserialize_with = "wiped")]
+    key: Zeroizing<String>,
+}
+
+/// Wiped when it is dropped, also where what follows it cannot be read.
+fn wiped<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<String>, D::Error> {
+    String::deserialize(deserializer).map(Zeroizing::new)
 }
 
 /// Who is signed in.
@@ -61,12 +67,16 @@ pub(super) async fn sign_in(
 ) -> Response {
     let parts = &*sessions.parts;
     let (head, body) = request.into_parts();
-    let body = Request::from_parts(head.clone(), body);
+    let mut body = Request::new(body);
+    for name in [CONTENT_LENGTH, CONTENT_TYPE] {
+        if let Some(value) = head.headers.get(&name) {
+            body.headers_mut().insert(name, value.clone());
+        }
+    }
     let Body(SignIn { key }) = match Body::from_request(body, &()).await {
         Ok(body) => body,
         Err(problem) => return unstored(problem.into_response()),
     };
-    let key = Zeroizing::new(key);
     let caller = match judge(parts, head, Some(&key)).await {
         Ok(caller) => caller,
         Err(response) => return unstored(response),
@@ -75,6 +85,12 @@ pub(super) async fn sign_in(
         Ok(session) => session,
         Err(problem) => return unstored(problem.into_response()),
     };
+    if text.len() > LONGEST_COOKIE {
+        let detail = "The session is longer than what browsers keep in a cookie.";
+        let problem = Problem::new(ProblemCode::Conflict, detail)
+            .with_remediation("Sign in with a key, or with a token of fewer scopes and modules.");
+        return unstored(problem.into_response());
+    }
     let seconds = expires_at.saturating_since(parts.now().wall).as_secs();
     let cookie = parts.cookie.set(&text, mount(uri.path()), seconds);
     let answer = SignedIn::new(&caller, Some(expires_at), Some(&text), &sessions);
@@ -88,16 +104,11 @@ pub(super) async fn read(State(sessions): State<Sessions>, request: Request) -> 
     let parts = &*sessions.parts;
     let (head, _) = request.into_parts();
     let session = parts.cookie.session(&head.headers);
-    unstored(match judge(parts, head, session.as_deref()).await {
+    let session = session.as_deref().map(String::as_str);
+    unstored(match judge(parts, head, session).await {
         Ok(caller) => {
             let expires_at = caller.grant.expires_at();
-            Json(SignedIn::new(
-                &caller,
-                expires_at,
-                session.as_deref(),
-                &sessions,
-            ))
-            .into_response()
+            Json(SignedIn::new(&caller, expires_at, session, &sessions)).into_response()
         }
         Err(response) => response,
     })
@@ -121,8 +132,8 @@ async fn judge(
     text: Option<&str>,
 ) -> Result<Caller, Response> {
     let request = Request::from_parts(head, ResponseBody::empty());
-    let request = parts.gate.judge(request, text).await;
-    let request = request.map_err(|answer| answer.map(ResponseBody::from))?;
+    let judged = parts.gate.judge(request, text).await;
+    let (request, _) = judged.map_err(|answer| answer.map(ResponseBody::from))?;
     let grant: Option<Grant> = request.extensions().get().cloned();
     let grant = grant.ok_or_else(|| {
         let detail = "The request passed without a caller.";
@@ -193,6 +204,9 @@ fn mount(path: &str) -> &str {
         Some(mount) => mount,
     }
 }
+
+/// Bytes: with its name and attributes below the 4,096 that every browser keeps (RFC 6265 §6.1).
+const LONGEST_COOKIE: usize = 3_800;
 
 fn unstored(mut response: Response) -> Response {
     let no_store = HeaderValue::from_static("no-store");

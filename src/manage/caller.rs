@@ -17,8 +17,8 @@ use super::{
     problem::{Problem, ProblemCode},
 };
 use crate::{
-    answers::RefusedRequest, credential::Presented, denial::Denial, grant::Grant, key_store::KeyId,
-    license_ledger::Actor,
+    answers::RefusedRequest, credential::Presented, denial::Denial, future::finish, grant::Grant,
+    key_store::KeyId, license_ledger::Actor, service::After,
 };
 
 /// Who calls, and as what: what a handler of this router may rely on.
@@ -83,7 +83,8 @@ pub(super) async fn authenticate(
     request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match parts.admit(request).await {
+    let mut after = After::default();
+    let mut response = match parts.admit(request, &mut after).await {
         Ok(request) => next.run(request).await,
         Err(response) => response,
     };
@@ -91,12 +92,14 @@ pub(super) async fn authenticate(
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
+    finish(&mut response, &mut after);
     response
 }
 
 impl Parts {
     /// A request whose caller may manage, with the [`Caller`] among its extensions, or the answer.
-    async fn admit(&self, request: Request) -> Result<Request, Response> {
+    /// `after` is what its caller's quotas and credentials make of either.
+    async fn admit(&self, request: Request, after: &mut After) -> Result<Request, Response> {
         self.layer.start_maintenance();
         // What the layer around all of this has granted is not judged again: its credential is gone.
         let is_granted = |grant: &Grant| grant.gate() == self.gate.gate.id;
@@ -108,8 +111,11 @@ impl Parts {
                     check_csrf(request.method(), request.headers(), session)
                         .map_err(IntoResponse::into_response)?;
                 }
-                let judged = self.gate.judge(request, session.as_deref()).await;
-                judged.map_err(|answer| answer.map(Body::from))?
+                let session = session.as_deref().map(String::as_str);
+                let judged = self.gate.judge(request, session).await;
+                let (request, told) = judged.map_err(|answer| answer.map(Body::from))?;
+                *after = told;
+                request
             }
         };
         let grant: Grant = request.extensions().get().cloned().ok_or_else(|| {

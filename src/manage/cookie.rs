@@ -3,6 +3,7 @@
 #[cfg(feature = "console")]
 use http::HeaderValue;
 use http::{HeaderMap, header::COOKIE};
+use zeroize::Zeroizing;
 
 /// How a session is kept in a cookie (RFC 6265).
 #[derive(Debug, Clone, Copy)]
@@ -24,13 +25,13 @@ impl SessionCookie {
 
     /// The session of a request; of several the first, as the more specific path comes first (RFC 6265
     /// §5.4).
-    pub(crate) fn session(self, headers: &HeaderMap) -> Option<String> {
+    pub(crate) fn session(self, headers: &HeaderMap) -> Option<Zeroizing<String>> {
         let lines = headers.get_all(COOKIE).into_iter();
         let mut lines = lines.filter_map(|value| value.to_str().ok());
         lines.find_map(|line| {
             line.split(';').find_map(|pair| {
                 let (name, value) = pair.trim().split_once('=')?;
-                (name == self.name() && !value.is_empty()).then(|| value.to_owned())
+                (name == self.name() && !value.is_empty()).then(|| Zeroizing::new(value.to_owned()))
             })
         })
     }

@@ -68,19 +68,23 @@ impl fmt::Debug for Applicant<'_> {
 ///
 /// 1. It is asked at each call, of callers whose credential the layer has checked.
 /// 2. Who gets no role is refused, with what it answers.
+/// 3. What gives a key its role is nothing that a manager may give: he sets names, scopes, tiers,
+///    owners, and every module but [`rest_api_management`](MANAGEMENT_MODULE).
 ///
 /// ```
 /// use async_trait::async_trait;
 /// use tower_api_key::{Denial, DenialCode};
 /// use tower_api_key::manage::{Applicant, ByModule, ManagementPolicy, Role};
 ///
-/// /// The tokens of our own people manage where they have a scope; keys as ever.
+/// /// The tokens of our own people manage where they have a scope; keys as ever: who manages may
+/// /// give a key any scope, and so must not make managers of keys by it.
 /// struct OurPeople;
 ///
 /// #[async_trait]
 /// impl ManagementPolicy for OurPeople {
 ///     async fn role(&self, applicant: Applicant<'_>) -> Result<Role, Denial> {
-///         match applicant.grant().has_scope("keys:manage") {
+///         let grant = applicant.grant();
+///         match grant.key_id().is_none() && grant.has_scope("keys:manage") {
 ///             true => Ok(Role::Manager),
 ///             false => ByModule.role(applicant).await,
 ///         }

@@ -209,7 +209,7 @@ impl Problem {
         self
     }
 
-    pub(super) fn with_remediation(mut self, remediation: &'static str) -> Self {
+    pub(crate) fn with_remediation(mut self, remediation: &'static str) -> Self {
         self.remediation = remediation;
         self
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::{
@@ -14,15 +14,21 @@ use super::{
     problem::{Problem, ProblemCode},
     refusals::{BodyRefusals, Conflicting, Refusals},
 };
-use crate::{clock::Timestamp, jwt::SessionError};
+use crate::{clock::Timestamp, jwt::SessionError, key_format::KeyText};
 
 /// A session that has just begun.
 #[derive(Serialize, ToSchema)]
 pub(super) struct BegunSession {
     /// To be sent as `Authorization: Bearer`.
-    token: String,
+    #[serde(serialize_with = "exposed")]
+    #[schema(value_type = String)]
+    token: KeyText,
     /// The first instant at which it is no longer valid.
     expires_at: Timestamp,
+}
+
+fn exposed<S: Serializer>(text: &KeyText, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text.expose())
 }
 
 /// Begins a session with the caller's rights, which lasts no longer than the caller's credential.
@@ -52,7 +58,7 @@ pub(super) async fn begin_session(
     })?;
     let token = sessions.issue_for(&caller.grant, now).map_err(refusal)?;
     let session = BegunSession {
-        token: token.text.expose().to_owned(),
+        token: token.text,
         expires_at: token.expires_at,
     };
     Ok((StatusCode::CREATED, Json(session)))
