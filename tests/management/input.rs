@@ -400,3 +400,42 @@ async fn key_with_a_module_that_nobody_knows_is_not_made() {
     let answer = send(&world, raw(&world, "POST", "/keys", body)).await;
     answer.refused(404, "not_found").blames("module");
 }
+
+/// A secret in the wrong place is not sent back, neither whole nor in part.
+#[tokio::test]
+async fn key_that_went_astray_is_not_repeated() {
+    let world = World::new().await;
+    let key = world.outsider.text.clone();
+    let body = key.rsplit('_').next().unwrap().to_owned();
+    let bodies = [
+        json!(key),
+        json!({ "name": "a", &key: 1 }),
+        json!({ "name": {&key: 1} }),
+        json!({"name": "a", "tier": format!("{key}!")}),
+        json!({"name": "a", "environment": key}),
+        json!({"name": "a", "modules": [key]}),
+        json!({"name": "a", "expires_at": key}),
+        json!({"name": "a", "allowed_addresses": [key]}),
+        json!({"name": "a", "administrator": key}),
+    ];
+    let mut answers = Vec::new();
+    for sent in bodies {
+        let sent = raw(&world, "POST", "/keys", sent.to_string());
+        answers.push(send(&world, sent).await);
+    }
+    for path in [
+        format!("/keys/{key}"),
+        format!("/keys/{key}!"),
+        format!("/keys?limit={key}"),
+        format!("/keys?{key}=1"),
+        format!("/licenses/{key}/reservations"),
+        format!("/{key}"),
+    ] {
+        answers.push(send(&world, raw(&world, "GET", &path, "")).await);
+    }
+    for answer in answers {
+        assert!(answer.status.is_client_error());
+        let text = String::from_utf8_lossy(&answer.body);
+        assert!(!text.contains(&body[..8]), "{text}");
+    }
+}

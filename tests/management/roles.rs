@@ -322,3 +322,20 @@ async fn policy_of_the_host_decides_who_is_a_manager() {
     let answer = world.administer("GET", "/keys", None).await;
     answer.refused(403, "insufficient_scope");
 }
+
+/// http.md 4: on grants too. Administrators burn none.
+#[tokio::test]
+async fn managers_are_told_of_their_quota() {
+    let world = World::new().await;
+    for left in ["999", "998"] {
+        let answer = world.call("GET", "/modules", &world.manager, None).await;
+        let fields = answer.is(200).headers["ratelimit"].to_str().unwrap();
+        assert!(fields.contains(&format!("r={left};")), "{fields}");
+        assert_eq!(answer.headers["vary"], "x-api-key, authorization");
+        assert_eq!(answer.headers["cache-control"], "no-store");
+    }
+    let answer = world
+        .call("GET", "/modules", &world.administrator, None)
+        .await;
+    assert!(!answer.is(200).headers.contains_key("ratelimit"));
+}

@@ -10,8 +10,8 @@ use serde_json::Value;
 use tower::{Layer, ServiceExt};
 use tower_api_key::{
     Actor, ApiKeyLayer, Clock, KeyId, KeyManager, KeyQuery, KeyStore, License, LicenseId,
-    LicenseLedger, ManualClock, MemoryKeyStore, MemoryLedger, Module, NewKey, RouteModules, Seats,
-    Timestamp,
+    LicenseLedger, ManualClock, MemoryKeyStore, MemoryLedger, MemoryRateLimiter, Module, NewKey,
+    RouteModules, Seats, Tiers, Timestamp,
     manage::{MANAGEMENT_MODULE, Management, ManagementBuilder},
 };
 
@@ -76,6 +76,7 @@ impl World {
         let layer = ApiKeyLayer::builder(front_store, map.build().unwrap(), front_ledger)
             .with_clock(clock.clone())
             .with_maintenance_task(false)
+            .with_rate_limiter(MemoryRateLimiter::new(Tiers::default()))
             .build()
             .unwrap();
         // What is there at the start is not made by the backends in front, which may fail.
