@@ -246,7 +246,7 @@ async fn each_hour_is_counted_by_itself() {
         // From within an hour on means from its beginning on.
         let within = second.hour.saturating_add(HOUR / 2);
         assert_eq!(usage(within).await, expected[1..]);
-        assert_eq!(usage(counted.now()).await, [third.clone()]);
+        assert_eq!(usage(counted.now()).await, std::slice::from_ref(&third));
         counted.flush().await;
     }
 }

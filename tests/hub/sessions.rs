@@ -1,5 +1,7 @@
 //! RealmKit's third method: session tokens.
 
+use serde_json::Value;
+
 use super::*;
 
 const SESSIONS: &str = "POST /manage/v1/sessions";
