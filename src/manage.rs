@@ -141,6 +141,9 @@ impl Management {
     /// Ends all streams of events, and those that begin from now on: call it when the service is to
     /// stop, or their connections hold it up. Clients come back to whoever serves then, and go on
     /// where they were.
+    ///
+    /// A client that does not read what its connection holds already keeps that connection, whatever
+    /// the stream does: bound how long the server waits for its connections.
     pub fn shut_down(&self) {
         self.0.closing.send_replace(true);
     }
