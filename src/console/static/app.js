@@ -60,6 +60,7 @@ function start() {
   follow((state) => {
     if (state.ended) return end(ended(state.ended));
     frame?.connection(state);
+    if (state.anew) forgetAll();
     // Whatever happened while nobody listened is read now.
     if (state.up) runner.reload();
   });

@@ -16,8 +16,8 @@ export function onEvent(task) {
   return () => listeners.delete(task);
 }
 
-/// Follows the events until `stop`. `told` learns of the connection: `{up, retryAt}`, or `{ended}`,
-/// the problem why nothing is told any more.
+/// Follows the events until `stop`. `told` learns of the connection: `{up, retryAt}`, with `anew` where
+/// what was known before may never have been, or `{ended}`, the problem why nothing is told any more.
 export function follow(told) {
   stop();
   const run = { over: false, lastSeen: null, wake: null, told };
@@ -44,6 +44,7 @@ document.addEventListener("visibilitychange", () => document.hidden || retryNow(
 
 async function keepOpen(run) {
   let failures = 0;
+  let anew = false;
   while (!run.over) {
     let problem = null;
     let opened = 0;
@@ -52,13 +53,20 @@ async function keepOpen(run) {
       await readStream(run, () => {
         failures = 0;
         opened = Date.now();
-        run.told({ up: true });
+        run.told({ up: true, anew });
+        anew = false;
       });
     } catch (error) {
       problem = error;
     }
     if (run.over) return;
     if (problem?.status === 401 || problem?.status === 403) return run.told({ up: false, ended: problem });
+    // The log is shorter than what was seen of it, so it is another one: that of a backup, most likely.
+    if (problem?.status === 400 && run.lastSeen !== null) {
+      run.lastSeen = null;
+      anew = true;
+      continue;
+    }
     // The service ends a stream to judge anew who reads it: that is no loss.
     if (run.closing && run.closing !== "shutting_down" && Date.now() - opened > FIRST_WAIT) continue;
     failures += 1;

@@ -45,5 +45,5 @@ export function forget(event) {
   if (event.event === "key_changed" || event.event === "key_created") known.delete(event.holder);
 }
 
-/// Forgets all: somebody else signs in.
+/// Forgets all: somebody else signs in, or the service has other data now.
 export const forgetAll = () => known.clear();
