@@ -86,6 +86,7 @@ mod view;
 mod whole;
 
 use cookie::SessionCookie;
+use events::Places;
 use problem::Problem;
 
 pub use policy::{Applicant, ByModule, MANAGEMENT_MODULE, ManagementPolicy, Role};
@@ -121,6 +122,8 @@ pub(crate) struct Parts {
     pub(crate) sessions: Option<SessionTokens>,
     /// Whether streams are to end.
     closing: watch::Sender<bool>,
+    /// Who has how many of them.
+    places: Places,
     /// The cookie that a session may come in.
     pub(crate) cookie: SessionCookie,
 }
@@ -331,6 +334,7 @@ impl ManagementBuilder {
             #[cfg(feature = "jwt")]
             sessions: self.sessions,
             closing: watch::Sender::new(false),
+            places: Places::default(),
             cookie: SessionCookie {
                 is_insecure: self.insecure_cookie,
             },

@@ -14,11 +14,11 @@
 //!    comes back with its `Last-Event-ID`, and is judged anew.
 //! 7. A caller has at most 32 of them.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::State,
+    extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt;
@@ -42,11 +42,19 @@ use super::{
     problem::Problem,
     refusals::Refusals,
 };
+use crate::{
+    answers::RefusedRequest,
+    credential::Presented,
+    denial::{Denial, DenialCode},
+};
 
 mod feed;
+mod places;
 mod reader;
 
 use feed::Feed;
+use places::MOST;
+pub(super) use places::Places;
 use reader::Reader;
 
 /// What happens from now on, or after an event: Server-Sent Events that end only with the caller's
@@ -55,6 +63,8 @@ use reader::Reader;
 /// Each event's `id` is its `seq`, its name the `event` of the entry, and its `data` the entry as
 /// `/audit` has it. A stream that the service ends ends with `closing`, with the reason as `data`:
 /// `{"reason": "rights_changed" | "expired" | "time_limit" | "not_read" | "shutting_down"}`.
+///
+/// A caller may have 32 streams at a time; one more is refused with 429.
 #[utoipa::path(
     get,
     path = "/events",
@@ -69,24 +79,21 @@ pub(super) async fn follow_events(
     State(parts): State<Arc<Parts>>,
     caller: Caller,
     _: Query<Nothing>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let last_event = input::only(&headers, &LAST_EVENT_ID)?;
-    // Before the answer begins: the client misses nothing that happens after it.
-    let end = parts.manager.overview().await?.seq;
-    let after = match last_event {
-        None => end,
-        Some(text) => {
-            let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-            let number = text.parse().ok().filter(|_| is_number);
-            let invalid = |problem: &str| Problem::invalid(LAST_EVENT_ID.as_str(), problem);
-            match number {
-                Some(number) if number <= end => number,
-                Some(_) => return Err(invalid(&format!("the log ends with event {end}"))),
-                None => return Err(invalid("it is not the number of an event")),
-            }
-        }
+    request: Request,
+) -> Result<Response, Response> {
+    let principal = caller.grant.principal();
+    let Some(place) = parts.places.take(principal) else {
+        let denial = Denial::new(DenialCode::RateLimited)
+            .with_detail(format!(
+                "{MOST} streams of this caller are open, as many as may be."
+            ))
+            .with_remediation("End one of them first.")
+            .with_retry_after(AGAIN_AFTER);
+        let refused = RefusedRequest::new(&request, &Presented::Nothing);
+        return Err(parts.gate.answers.answer(denial, refused).map(Body::from));
     };
+    let after = begin(&parts, request.headers()).await;
+    let after = after.map_err(IntoResponse::into_response)?;
     let feed = Feed::new(Reader::new(parts, caller), after);
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
@@ -95,8 +102,30 @@ pub(super) async fn follow_events(
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
-    let chunks = feed.chunks().map(Ok::<_, Infallible>);
+    // Its place is free when the server has let go of it, and not before.
+    let chunks = feed.chunks().map(move |chunk| {
+        let _ = &place;
+        Ok::<_, Infallible>(chunk)
+    });
     Ok((headers, Body::from_stream(chunks)).into_response())
+}
+
+/// The entry that a stream begins after.
+async fn begin(parts: &Parts, headers: &HeaderMap) -> Result<u64, Problem> {
+    let last_event = input::only(headers, &LAST_EVENT_ID)?;
+    // Before the answer begins: the client misses nothing that happens after it.
+    let end = parts.manager.overview().await?.seq;
+    let Some(text) = last_event else {
+        return Ok(end);
+    };
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| is_number);
+    let invalid = |problem: &str| Problem::invalid(LAST_EVENT_ID.as_str(), problem);
+    match number {
+        Some(number) if number <= end => Ok(number),
+        Some(_) => Err(invalid(&format!("the log ends with event {end}"))),
+        None => Err(invalid("it is not the number of an event")),
+    }
 }
 
 /// What a client that comes back has read.
@@ -120,3 +149,5 @@ impl IntoParams for LastEventId {
 }
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// When to try again for a place.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);

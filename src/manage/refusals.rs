@@ -43,7 +43,8 @@ impl IntoResponses for Refusals {
             ),
             (
                 429,
-                "The caller's quota is used up; `Retry-After` says for how long.",
+                "The caller's quota is used up, or all the streams are open that it may have; \
+                 `Retry-After` says when to try again.",
             ),
             (500, "The service could not do it."),
             (

@@ -488,6 +488,7 @@ async fn a_policy_is_asked_every_fifteen_seconds_whoever_is_busy() {
     world.happen(2_000).await;
     let mut busy = world.resume(&world.manager, Some(0)).await;
     let mut idle = world.follow(&world.manager).await;
+    let idle = tokio::spawn(async move { idle.closing().await });
     settle().await;
     let asked = whim.asked.load(Ordering::SeqCst);
     for _ in 0..100 {
@@ -498,7 +499,7 @@ async fn a_policy_is_asked_every_fifteen_seconds_whoever_is_busy() {
     assert!((12..=14).contains(&asked), "{asked} times for two of them");
     whim.is_bad.store(true, Ordering::SeqCst);
     let begin = Instant::now();
-    assert_eq!(idle.closing().await.1, "rights_changed");
+    assert_eq!(idle.await.unwrap().1, "rights_changed");
     assert!(begin.elapsed() <= Duration::from_secs(16));
     let (told, reason) = busy.closing().await;
     assert_eq!(reason, "rights_changed");
@@ -589,20 +590,56 @@ async fn who_takes_no_heartbeat_is_let_go() {
 }
 
 #[tokio::test]
+async fn a_caller_has_at_most_thirty_two_streams() {
+    let world = World::new().await;
+    let mut streams = Vec::new();
+    for _ in 0..32 {
+        streams.push(world.follow(&world.manager).await);
+    }
+    for _ in 0..2 {
+        let answer = world.call("GET", "/events", &world.manager, None).await;
+        let answer = answer.refused(429, "rate_limited");
+        assert_eq!(answer.header("retry-after"), "30");
+    }
+    drop(world.follow(&world.administrator).await);
+    streams.pop();
+    streams.push(world.follow(&world.manager).await);
+    let answer = world.call("GET", "/events", &world.manager, None).await;
+    answer.refused(429, "rate_limited");
+    // What is refused takes no place.
+    streams.clear();
+    for _ in 0..33 {
+        let answer = world
+            .call("GET", "/events?after=1", &world.manager, None)
+            .await;
+        answer.refused(400, "invalid_request");
+        let id = [("last-event-id", "x")];
+        let answer = world.call_with("GET", "/events", &world.manager, &id, None);
+        answer.await.refused(400, "invalid_request");
+    }
+    world.follow(&world.manager).await;
+}
+
+#[tokio::test]
 async fn a_hundred_readers_are_told_everything() {
     let world = World::new().await;
-    let begin = world.end().await;
     let mut streams = Vec::new();
-    for _ in 0..100 {
-        streams.push(world.follow(&world.manager).await);
+    for _ in 0..4 {
+        let client = world.another_manager().await;
+        for _ in 0..25 {
+            streams.push(world.follow(&client).await);
+        }
     }
     let readers: Vec<_> = (streams.into_iter())
         .map(|mut stream| tokio::spawn(async move { stream.seqs(200).await }))
         .collect();
+    let begin = world.end().await;
     world.happen(200).await;
-    let expected: Vec<_> = (begin + 1..=begin + 200).collect();
     for reader in readers {
-        assert_eq!(reader.await.unwrap(), expected);
+        let told = reader.await.unwrap();
+        let expected: Vec<_> = (told[0]..told[0] + 200).collect();
+        assert_eq!(told, expected);
+        assert!(told[0] <= begin + 1);
     }
 }
 
