@@ -10,7 +10,9 @@
 //!    [`reconcile`](KeyManager::reconcile) has run.
 //! 2. **The log before what only the log tells.** A change of fields that the ledger does not know,
 //!    and a new text, are written to the log before they are made: a crash may leave an entry
-//!    without its change, never a change without its entry.
+//!    without its change, never a change without its entry. Within a process the changes of one
+//!    key are made one after the other, so one that is refused since the key has changed leaves no
+//!    entry; where two processes change the same key at the same time, it may leave one.
 //! 3. **Every call can be made again**, and does then what is still missing. Where that needs care,
 //!    the call says so.
 
@@ -31,6 +33,7 @@ mod create;
 mod error;
 mod key_patch;
 mod licenses;
+mod locks;
 mod managed_key;
 mod new_key;
 mod plan;
@@ -43,6 +46,7 @@ pub(crate) use change::told;
 pub(crate) use create::id_from;
 pub use error::ManageError;
 pub use key_patch::KeyPatch;
+pub(crate) use locks::KeyLocks;
 pub use managed_key::{AssignedModule, CreatedKey, ManagedKey};
 pub use new_key::NewKey;
 pub(crate) use new_key::{check_hint, check_text};
@@ -87,6 +91,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) formats: KeyFormats,
     pub(crate) hasher: KeyHasher,
+    pub(crate) locks: KeyLocks,
     /// When a key was last used, where that is known better than the store knows it yet.
     pub(crate) last_used: Option<Arc<LastUsed>>,
     /// What a layer has counted and not written yet.
@@ -104,6 +109,7 @@ impl KeyManager {
             clock: Arc::new(SystemClock::new()),
             formats: KeyFormats::default(),
             hasher: KeyHasher::default(),
+            locks: KeyLocks::new(),
             last_used: None,
             uses: None,
         })

@@ -10,7 +10,7 @@ use crate::{
     error::BackendError,
     gate::Gate,
     key_store::KeyStore,
-    keys::{KeyManager, Parts},
+    keys::{KeyLocks, KeyManager, Parts},
     license_ledger::LicenseLedger,
     maintenance,
     module_map::ModuleMap,
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     /// Whether answers say that they are not for others.
     pub(crate) cache_headers: bool,
     pub(crate) maintenance: maintenance::Schedule,
+    /// Of its managers.
+    pub(crate) key_locks: KeyLocks,
 }
 
 impl ApiKeyLayer {
@@ -99,6 +101,7 @@ impl Shared {
             clock: Arc::clone(&lookup.clock),
             formats: self.gate.formats.clone(),
             hasher: self.gate.hasher.clone(),
+            locks: self.key_locks.clone(),
             uses: Some(Arc::clone(&self.gate.uses)),
             last_used: Some(Arc::new(move |record| {
                 lookup.last_used(record).max(uses.last_used(&record.id))
@@ -119,6 +122,7 @@ impl Shared {
             vary: self.vary.clone(),
             cache_headers: self.cache_headers,
             maintenance: maintenance::Schedule::without_task(),
+            key_locks: self.key_locks.clone(),
         }
     }
 }

@@ -413,13 +413,15 @@ impl KeyManager {
     }
 
     /// Reads a record, changes it and writes it back; once more where somebody else changed it in
-    /// between. The event that `change` answers is logged before the change is made.
+    /// between. The event that `change` answers is logged before the change is made, which nobody
+    /// in this process can make stale then.
     async fn modify(
         &self,
         id: &KeyId,
         actor: &Actor,
         mut change: impl FnMut(&mut KeyRecord) -> Result<Option<KeyEvent>, ManageError> + Send,
     ) -> Result<KeyRecord, ManageError> {
+        let _alone = self.0.locks.lock(id).await;
         let mut logged = None;
         for _ in 0..ATTEMPTS {
             let before = self.record(id).await?;

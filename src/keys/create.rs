@@ -27,7 +27,8 @@ impl KeyManager {
         let text = self.generate(&new.environment)?;
         let digest = self.0.hasher.digest(text.expose().as_bytes());
         let hint = self.0.formats.hint(text.expose());
-        let (record, modules) = self.admit(new, digest, hint, actor).await?;
+        let now = self.now();
+        let (record, modules) = self.admit(new, digest, hint, now, actor).await?;
         let id = record.id.clone();
         let established = self.establish(record, &modules, actor).await;
         if established.is_err() {
@@ -56,6 +57,17 @@ impl KeyManager {
         text: &KeyText,
         actor: &Actor,
     ) -> Result<ManagedKey, ManageError> {
+        self.import_at(new, text, self.now(), actor).await
+    }
+
+    /// The same for a text that was made for this instant, at which the key is made.
+    pub(crate) async fn import_at(
+        &self,
+        new: NewKey,
+        text: &KeyText,
+        now: Timestamp,
+        actor: &Actor,
+    ) -> Result<ManagedKey, ManageError> {
         let text = text.expose();
         match self.0.formats.verdict(text.as_bytes()) {
             Verdict::Opaque => {}
@@ -73,7 +85,7 @@ impl KeyManager {
         }
         let digest = self.0.hasher.digest(text.as_bytes());
         let hint = self.0.formats.hint(text);
-        self.complete(new, digest, hint, actor).await
+        self.complete(new, digest, hint, now, actor).await
     }
 
     /// Makes a key of which only the digest is known: another system's SHA-256, where this
@@ -97,7 +109,7 @@ impl KeyManager {
     ) -> Result<ManagedKey, ManageError> {
         let hint = hint.into();
         check_hint(&hint)?;
-        self.complete(new, digest, hint, actor).await
+        self.complete(new, digest, hint, self.now(), actor).await
     }
 
     /// What both ways of importing have in common.
@@ -106,9 +118,10 @@ impl KeyManager {
         new: NewKey,
         digest: KeyDigest,
         hint: String,
+        now: Timestamp,
         actor: &Actor,
     ) -> Result<ManagedKey, ManageError> {
-        let (record, modules) = self.admit(new, digest, hint, actor).await?;
+        let (record, modules) = self.admit(new, digest, hint, now, actor).await?;
         self.establish(record, &modules, actor).await
     }
 
@@ -118,9 +131,9 @@ impl KeyManager {
         new: NewKey,
         digest: KeyDigest,
         hint: String,
+        now: Timestamp,
         actor: &Actor,
     ) -> Result<(KeyRecord, Vec<Module>), ManageError> {
-        let now = self.now();
         new.check(now)?;
         self.check_known(&new.modules).await?;
         let id = match &new.id {
@@ -147,8 +160,8 @@ impl KeyManager {
         }
     }
 
-    /// Gives a stored key its place in the ledger.
-    async fn establish(
+    /// Gives a stored key its place in the ledger, and what of it is still missing.
+    pub(crate) async fn establish(
         &self,
         record: KeyRecord,
         modules: &[Module],

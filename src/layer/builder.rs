@@ -14,6 +14,7 @@ use crate::{
     grant::GateId,
     key_format::{KeyFormats, KeyHasher},
     key_store::{Environment, KeyStore},
+    keys::KeyLocks,
     layer::{ApiKeyLayer, Shared},
     license_ledger::{LicenseLedger, Module},
     lookup::{Limits, Lookup, Tokens},
@@ -782,6 +783,7 @@ impl ApiKeyLayerBuilder {
             answers: Arc::new(answers),
             keeps_credential: self.keeps_credential,
             maintenance: maintenance::Schedule::new(self.maintenance),
+            key_locks: KeyLocks::new(),
             gate: Gate {
                 id: GateId::new(),
                 lookup: Arc::new(Lookup::new(
