@@ -2,8 +2,11 @@
 //!
 //! Nothing is kept for it. The id of a key that is asked for with one follows from the caller and the
 //! `Idempotency-Key`, so a retry, in whichever process and after whichever crash, meets the key that
-//! is there already, and completes it. Its text follows from those, from what was asked for, and from
-//! the management's secret, so it can be told again to who asked for it, and to nobody else.
+//! is there already, and completes it. Its text follows from those, from what was asked for, from
+//! the management's secret, so it can be told again to who asked for it and to nobody else, and from
+//! when the key was made: under the id of one that was deleted a new key gets a new text. The text
+//! of a regeneration follows from the revision that it changed too: once replaced, it is never made
+//! again.
 
 use std::time::Duration;
 
@@ -28,9 +31,11 @@ use super::{
     problem::{Problem, ProblemCode},
 };
 use crate::{
+    clock::Timestamp,
     key_format::KeyText,
     key_store::{Environment, KeyDigest, KeyId, KeyRecord, PreviousDigest},
     keys::{ManageError, ManagedKey, NewKey, id_from},
+    license_ledger::Module,
 };
 
 /// What the client says makes two of its requests the same; the header may be left out.
@@ -83,8 +88,9 @@ impl Parts {
     ///
     /// # Errors
     ///
-    /// 422 where another body was sent with it before; 409 where the text cannot be told: another
-    /// process made it with another secret, or the key has a new one.
+    /// 422 where another body was sent with it before; 409 where the text cannot be told (another
+    /// process made it with another secret, or the key has a new one), or the key is revoked; 403
+    /// where it has become one that the caller may not change.
     pub(super) async fn create_once(
         &self,
         new: NewKey,
@@ -94,37 +100,97 @@ impl Parts {
     ) -> Result<(ManagedKey, KeyText), Problem> {
         let words = ["create", caller.grant.principal(), idempotency_key];
         let id = derived_id(&words);
-        let text = self.derived_text(&new.environment, &words, body);
-        let new = new.with_id(id.clone());
-        let imported = self.manager.import(new.clone(), &text, &caller.actor).await;
-        match imported {
-            Ok(key) => Ok((key, text)),
-            Err(ManageError::Duplicate { .. }) => {
-                let key = self.manager.read(&id).await?;
-                if key.record.digest == self.digest(&text) {
-                    // It was made of this very request, and changed since.
+        let text_at = |made: Timestamp| self.derived_text(&new.environment, &words, made, body);
+        for _ in 0..ATTEMPTS {
+            match self.manager.read(&id).await {
+                Ok(key) => {
+                    let text = text_at(key.record.created_at);
+                    let key = self.create_again(key, &text, &new, caller).await?;
                     return Ok((key, text));
                 }
-                Err(taken(&key, &new))
+                Err(ManageError::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => Err(error.into()),
+            let now = self.clock().now().wall;
+            let text = text_at(now);
+            let new = new.clone().with_id(id.clone());
+            let made = self.manager.import_at(new, &text, now, &caller.actor);
+            match made.await {
+                Ok(key) => return Ok((key, text)),
+                // Another request was faster: its key tells when it was made.
+                Err(ManageError::Duplicate { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
+        let detail = "The key is deleted and made again all the time.";
+        Err(Problem::new(ProblemCode::Conflict, detail))
     }
 
-    /// The text that a key gets from a regeneration with this `Idempotency-Key`.
+    /// Answers the key that an earlier request made, completed where that was cut short.
+    async fn create_again(
+        &self,
+        key: ManagedKey,
+        text: &KeyText,
+        new: &NewKey,
+        caller: &Caller,
+    ) -> Result<ManagedKey, Problem> {
+        if key.record.digest != self.digest(text) {
+            return Err(taken(&key, new));
+        }
+        if key.record.revoked_at.is_some() {
+            return Err(ManageError::Revoked(key.record.id).into());
+        }
+        caller.check_owned(&key)?;
+        let end = key.record.created_at.saturating_add(LONGEST_CREATION);
+        let has = |module: &Module| key.modules.iter().any(|known| known.module == *module);
+        // They are assigned at once: a key that has some of them had all of them.
+        if end <= self.clock().now().wall || new.modules.iter().any(has) {
+            return Ok(key);
+        }
+        let completed = self
+            .manager
+            .establish(key.record, &new.modules, &caller.actor);
+        Ok(completed.await?)
+    }
+
+    /// The text that a key gets from a regeneration with this `Idempotency-Key`, or got from it
+    /// already. A new one belongs to the key as this record tells it: it must not be given to what
+    /// the key becomes.
+    ///
+    /// # Errors
+    ///
+    /// 422 where another grace was asked for before; 409 where the text was replaced since, and is
+    /// in its own grace.
     pub(super) fn next_text(
         &self,
         record: &KeyRecord,
         idempotency_key: &str,
+        grace: Duration,
         caller: &Caller,
-    ) -> KeyText {
+    ) -> Result<KeyText, Problem> {
         let words = [
             "regenerate",
             caller.grant.principal(),
             idempotency_key,
             record.id.as_str(),
         ];
-        self.derived_text(&record.environment, &words, &[])
+        let text_of = |revision: u64| {
+            let revision = revision.to_be_bytes();
+            self.derived_text(&record.environment, &words, record.created_at, &revision)
+        };
+        for revision in (0..record.revision).rev().take(MOST_REVISIONS) {
+            let text = text_of(revision);
+            let digest = self.digest(&text);
+            let is_old = |previous: &PreviousDigest| previous.digest == digest;
+            if record.digest == digest {
+                self.check_repeated(record, grace)?;
+                return Ok(text);
+            }
+            if record.previous.as_ref().is_some_and(is_old) {
+                return Err(untold(&record.id));
+            }
+        }
+        Ok(text_of(record.revision))
     }
 
     /// A text that nobody has.
@@ -135,23 +201,10 @@ impl Parts {
         Ok(self.manager.text_from(environment, &entropy))
     }
 
-    /// A key that has this text already was regenerated with the same `Idempotency-Key`: by a request
-    /// with the same grace, as far as the key tells. It does not tell how long the grace was, but
-    /// whether there was one, and when it ends.
-    pub(super) fn check_repeated(
-        &self,
-        record: &KeyRecord,
-        text: &KeyText,
-        grace: Duration,
-    ) -> Result<(), Problem> {
-        let digest = self.digest(text);
-        if record.digest != digest {
-            let is_old = |previous: &PreviousDigest| previous.digest == digest;
-            return match record.previous.as_ref().is_some_and(is_old) {
-                true => Err(untold(&record.id)),
-                false => Ok(()),
-            };
-        }
+    /// A key that was regenerated with the same `Idempotency-Key` before was so with the same grace,
+    /// as far as the key tells. It does not tell how long the grace was, but whether there was one,
+    /// and when it ends.
+    fn check_repeated(&self, record: &KeyRecord, grace: Duration) -> Result<(), Problem> {
         let now = self.clock().now().wall;
         let may_be_same = match &record.previous {
             // One that has expired gives no grace.
@@ -168,11 +221,19 @@ impl Parts {
         self.gate.gate.hasher.digest(text.expose().as_bytes())
     }
 
-    fn derived_text(&self, environment: &Environment, words: &[&str], body: &[u8]) -> KeyText {
+    /// `made` is when the key was.
+    fn derived_text(
+        &self,
+        environment: &Environment,
+        words: &[&str],
+        made: Timestamp,
+        body: &[u8],
+    ) -> KeyText {
         let state = Hmac::<Sha256>::new_from_slice(&*self.secret);
         let mut mac = state.expect("HMAC takes a key of any length");
         mac.update(b"tower-api-key text ");
-        for part in parts(words).chain([body]) {
+        let made = made.unix_micros().to_be_bytes();
+        for part in parts(words).chain([&made[..], body]) {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
         }
@@ -230,3 +291,9 @@ fn another_body() -> Problem {
 const HEADER: &str = "idempotency-key";
 /// Characters.
 const LONGEST: usize = 255;
+/// For so long a retry completes a key: one that lacks its modules later is meant to.
+const LONGEST_CREATION: Duration = Duration::from_secs(24 * 60 * 60);
+/// After so many changes a regeneration is not known any more, and is made anew.
+const MOST_REVISIONS: usize = 64;
+/// How often a key is looked for and made while others make and delete it.
+const ATTEMPTS: usize = 16;

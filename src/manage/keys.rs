@@ -47,7 +47,8 @@ pub(super) fn api() -> OpenApiRouter<Arc<Parts>> {
 /// Make a key
 ///
 /// Its text is answered this once. With an `Idempotency-Key`, a request that is sent again makes no
-/// second key: it completes the first where that was cut short, and is answered as the first was.
+/// second key: it completes the first where that was cut short, for 24 hours, and is answered as the
+/// first was. Of a key that was deleted it makes another one, with another text.
 #[utoipa::path(
     post,
     path = "/keys",
@@ -63,7 +64,7 @@ pub(super) fn api() -> OpenApiRouter<Arc<Parts>> {
         (status = 404, body = Problem, content_type = "application/problem+json",
             description = "No license and nothing else is known of a module."),
         (status = 409, body = Problem, content_type = "application/problem+json",
-            description = "The key was made by this `Idempotency-Key`, and its text can no longer be told."),
+            description = "The key was made by this `Idempotency-Key`, and is revoked, or its text can no longer be told."),
     )
 )]
 pub(super) async fn create_key(
@@ -163,7 +164,7 @@ pub(super) async fn change_key(
     let patch = body.into_patch()?;
     let may = |key: &ManagedKey| caller.check_patch(key, &patch);
     let (manager, id, actor) = (&parts.manager, &id, &caller.actor);
-    let change = |revision| {
+    let change = |(), revision| {
         let mut patch = patch.clone();
         patch.revision = revision;
         async move { manager.update(id, &patch, actor).await }
@@ -182,7 +183,7 @@ pub(super) async fn change_key(
     params(("id" = KeyId, Path), IfMatch),
     responses(
         (status = 204, description = "It is gone."),
-        Refusals, Missing, Stale, Conflicting,
+        Refusals, BodyRefusals, Missing, Stale, Conflicting,
     )
 )]
 pub(super) async fn delete_key(
@@ -191,9 +192,10 @@ pub(super) async fn delete_key(
     Named(id): Named<KeyId>,
     if_match: IfMatch,
     _: Query<Nothing>,
+    _: OptionalBody<Nothing>,
 ) -> Result<StatusCode, Problem> {
     let may = |key: &ManagedKey| caller.check_owned(key);
-    let delete = |revision| parts.manager.delete_if(&id, revision, &caller.actor);
+    let delete = |(), revision| parts.manager.delete_if(&id, revision, &caller.actor);
     parts.change(&caller, &id, &if_match, may, delete).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -201,7 +203,8 @@ pub(super) async fn delete_key(
 /// Give a key a new text
 ///
 /// The new text is answered this once. Everything else of the key stays. With an `Idempotency-Key`,
-/// a request that is sent again is answered with the same text, until the key gets another one.
+/// a request that is sent again is answered with the same text, until the key gets another one or is
+/// changed more than 64 times: then it is made anew, with yet another text.
 #[utoipa::path(
     post,
     path = "/keys/{id}/regenerate",
@@ -225,23 +228,27 @@ pub(super) async fn regenerate_key(
     OptionalBody(body): OptionalBody<RegenerationBody>,
 ) -> Result<Response, Problem> {
     let grace = body.grace()?;
-    // An environment stays as it is, so the text made for it stays right.
-    let known = parts.manager.read(&id).await?.record;
-    let text = match idempotency_key {
-        Some(sent) => parts.next_text(&known, &sent, &caller),
-        None => parts.random_text(&known.environment)?,
-    };
-    let may = |key: &ManagedKey| {
+    let prepare = |key: &ManagedKey| {
         caller.check_new_text(key)?;
-        parts.check_repeated(&key.record, &text, grace)
+        let (text, its_revision) = match &idempotency_key {
+            Some(sent) => {
+                let text = parts.next_text(&key.record, sent, grace, &caller)?;
+                (text, Some(key.record.revision))
+            }
+            None => (parts.random_text(&key.record.environment)?, None),
+        };
+        Ok((text, its_revision))
     };
-    let regenerate = |revision| {
-        let manager = &parts.manager;
-        manager.regenerate_as(&id, &text, Some(grace), revision, &caller.actor)
+    let (manager, id, actor) = (&parts.manager, &id, &caller.actor);
+    let regenerate = |(text, its_revision): (KeyText, Option<u64>), revision: Option<u64>| {
+        let revision = revision.or(its_revision);
+        async move {
+            let key = manager.regenerate_as(id, &text, Some(grace), revision, actor);
+            Ok((key.await?, text))
+        }
     };
-    let key = parts
-        .change(&caller, &id, &if_match, may, regenerate)
-        .await?;
+    let regenerated = parts.change(&caller, id, &if_match, prepare, regenerate);
+    let (key, text) = regenerated.await?;
     Ok(with_text(key, &text))
 }
 
@@ -257,7 +264,7 @@ pub(super) async fn regenerate_key(
         (status = 200, body = KeyView, description = "The key as it is now.", headers(
             ("ETag" = String, description = "Its revision, for `If-Match`."),
         )),
-        Refusals, Missing, Stale, Conflicting,
+        Refusals, BodyRefusals, Missing, Stale, Conflicting,
     )
 )]
 pub(super) async fn revoke_key(
@@ -266,27 +273,28 @@ pub(super) async fn revoke_key(
     Named(id): Named<KeyId>,
     if_match: IfMatch,
     _: Query<Nothing>,
+    _: OptionalBody<Nothing>,
 ) -> Result<Response, Problem> {
     let may = |key: &ManagedKey| caller.check_owned(key);
-    let revoke = |revision| parts.manager.revoke_if(&id, revision, &caller.actor);
+    let revoke = |(), revision| parts.manager.revoke_if(&id, revision, &caller.actor);
     let key = parts.change(&caller, &id, &if_match, may, revoke).await?;
     Ok(as_it_is(key))
 }
 
 impl Parts {
-    /// Makes a change of a key if the caller `may` make it of the key as it is then, and the client
-    /// has seen it so.
-    async fn change<T, F: Future<Output = Result<T, ManageError>> + Send>(
+    /// Makes a change of a key if the caller may make it of the key as it is then, which `prepare`
+    /// tells, and the client has seen it so.
+    async fn change<P, T, F: Future<Output = Result<T, ManageError>> + Send>(
         &self,
         caller: &Caller,
         id: &KeyId,
         if_match: &IfMatch,
-        may: impl Fn(&ManagedKey) -> Result<(), Problem>,
-        change: impl Fn(Option<u64>) -> F,
+        prepare: impl Fn(&ManagedKey) -> Result<P, Problem>,
+        change: impl Fn(P, Option<u64>) -> F,
     ) -> Result<T, Problem> {
         for _ in 0..ATTEMPTS {
             let key = self.manager.read(id).await?;
-            may(&key)?;
+            let prepared = prepare(&key)?;
             let current = key.record.revision;
             let revision = match if_match {
                 // Who may do everything to every key may do it to what the key has become.
@@ -298,7 +306,7 @@ impl Parts {
                     Err(_) => Some(NO_REVISION),
                 },
             };
-            match change(revision).await {
+            match change(prepared, revision).await {
                 Err(ManageError::Conflict) if !matches!(if_match, IfMatch::OneOf(_)) => {}
                 outcome => return Ok(outcome?),
             }

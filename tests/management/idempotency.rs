@@ -62,7 +62,7 @@ async fn fields_that_say_the_default_make_the_same_body() {
 }
 
 #[tokio::test]
-async fn retry_of_a_key_that_was_changed_since_answers_it_as_it_is() {
+async fn retry_of_a_key_that_was_changed_since_answers_it_as_it_is_unless_revoked() {
     let world = World::new().await;
     let mut key = create(&world, "a", &body()).await.is(201).json();
     let path = format!("/keys/{}", key["id"].as_str().unwrap());
@@ -80,7 +80,7 @@ async fn retry_of_a_key_that_was_changed_since_answers_it_as_it_is() {
         .await
         .is(200);
     let retry = create(&world, "a", &body()).await;
-    assert!(retry.is(201).json()["revoked_at"].is_string());
+    retry.refused(409, "conflict");
     assert_eq!(count(&world).await, 1);
 }
 
@@ -235,6 +235,7 @@ async fn creation_that_is_cut_short_anywhere_is_completed_by_its_retry() {
         calls.answer(answered);
         let broken = create(&world, "a", &body()).await;
         calls.heal();
+        world.clock.advance(std::time::Duration::from_secs(1));
         let retry = create(&world, "a", &body()).await;
         let key = retry.is(201).json();
         for (module, status) in [(0, "reserved"), (1, "not_required")] {
@@ -360,4 +361,128 @@ async fn text_that_was_replaced_since_does_not_come_back_in_its_grace() {
     assert_eq!(world.everything().await, before);
     let text = newest["key"].as_str().unwrap();
     assert_eq!(world.guarded("/engines", text).await, 403);
+}
+
+#[tokio::test]
+async fn replay_after_a_deletion_makes_a_key_with_another_text() {
+    let world = World::new().await;
+    let second = std::time::Duration::from_secs(1);
+    let dead = create(&world, "a", &body()).await.is(201).json();
+    let path = format!("/keys/{}", dead["id"].as_str().unwrap());
+    let renew = async || {
+        let path = format!("{path}/regenerate");
+        let answer = post(&world, &world.manager, &path, "r", json!({})).await;
+        answer.is(200).json()["key"].clone()
+    };
+    let dead_too = renew().await;
+    world.administer("DELETE", &path, None).await.is(204);
+    world.clock.advance(second);
+    let new = create(&world, "a", &body()).await.is(201).json();
+    assert_eq!(new["id"], dead["id"]);
+    world.clock.advance(second);
+    assert_eq!(create(&world, "a", &body()).await.is(201).json(), new);
+    let newest = renew().await;
+    for (text, status) in [(&dead["key"], 401), (&dead_too, 401), (&newest, 200)] {
+        let text = text.as_str().unwrap();
+        assert_eq!(world.guarded("/engines", text).await, status, "{text}");
+    }
+    assert_ne!(new["key"], dead["key"]);
+}
+
+#[tokio::test]
+async fn text_that_was_replaced_without_grace_never_comes_back() {
+    let world = World::new().await;
+    let first = regenerate(&world, "a", json!({})).await.is(200).json();
+    regenerate(&world, "b", json!({})).await.is(200);
+    let again = regenerate(&world, "a", json!({})).await.is(200).json();
+    assert_ne!(again["key"], first["key"]);
+    let retry = regenerate(&world, "a", json!({})).await.is(200).json();
+    assert_eq!(retry["key"], again["key"]);
+    let text = first["key"].as_str().unwrap();
+    assert_eq!(world.guarded("/engines", text).await, 401);
+}
+
+#[tokio::test]
+async fn regeneration_is_known_over_64_changes_of_the_key() {
+    let world = World::new().await;
+    let first = regenerate(&world, "a", json!({})).await.is(200).json();
+    for (changes, is_known) in [(63, true), (1, false)] {
+        for change in 0..changes {
+            let patch = json!({"name": format!("{changes} {change}")});
+            let answer = world.administer("PATCH", "/keys/outsider", Some(patch));
+            answer.await.is(200);
+        }
+        let retry = regenerate(&world, "a", json!({})).await.is(200).json();
+        assert_eq!(retry["key"] == first["key"], is_known, "{changes}");
+    }
+}
+
+#[tokio::test]
+async fn replay_gives_no_modules_that_were_taken_since() {
+    let world = World::new().await;
+    let key = create(&world, "a", &body()).await.is(201).json();
+    let path = format!("/keys/{}", key["id"].as_str().unwrap());
+    let take = async |module: &str| {
+        let path = format!("{path}/modules/{module}");
+        world.administer("DELETE", &path, None).await.is(204);
+    };
+    take("launcher").await;
+    let retry = create(&world, "a", &body()).await.is(201).json();
+    assert_eq!(retry["modules"].as_array().unwrap().len(), 1);
+    take("open").await;
+    world
+        .clock
+        .advance(std::time::Duration::from_secs(24 * 60 * 60));
+    let retry = create(&world, "a", &body()).await.is(201).json();
+    assert_eq!(retry["modules"], json!([]));
+}
+
+#[tokio::test]
+async fn replay_of_a_key_that_became_an_administrators_is_refused_to_a_manager() {
+    let world = World::new().await;
+    let key = create(&world, "a", &body()).await.is(201).json();
+    let path = format!("/keys/{}", key["id"].as_str().unwrap());
+    let patch = Some(json!({"administrator": true}));
+    world.administer("PATCH", &path, patch).await.is(200);
+    let retry = create(&world, "a", &body()).await;
+    retry.refused(403, "forbidden");
+}
+
+/// How many entries of this kind the log has.
+async fn logged(world: &World, event: &str) -> usize {
+    let log = world.keys.events(0, usize::MAX).await.unwrap();
+    let is_it =
+        |logged: &&LicenseEvent| serde_json::to_value(&logged.kind).unwrap()["event"] == event;
+    log.iter().filter(is_it).count()
+}
+
+#[tokio::test]
+async fn regenerations_at_the_same_time_are_one() {
+    let world = World::new().await;
+    let all = (0..10).map(|_| regenerate(&world, "a", json!({})));
+    let answers = futures_util::future::join_all(all).await;
+    let first = answers[0].is(200).json();
+    assert!(answers.iter().all(|answer| answer.is(200).json() == first));
+    assert_eq!(logged(&world, "key_regenerated").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_conditional_changes_at_the_same_time_one_is_made_and_logged() {
+    let world = Arc::new(World::new().await);
+    let read = world.administer("GET", "/keys/outsider", None).await;
+    let tag = read.header("etag").to_owned();
+    let all = (0..8).map(|number| {
+        let (world, tag) = (Arc::clone(&world), tag.clone());
+        tokio::spawn(async move {
+            let patch = Some(json!({"name": format!("name {number}")}));
+            let (headers, path) = ([("if-match", &*tag)], "/keys/outsider");
+            let answer = world.call_with("PATCH", path, &world.administrator, &headers, patch);
+            answer.await.status.as_u16()
+        })
+    });
+    let answers = futures_util::future::join_all(all).await;
+    let mut answers: Vec<u16> = answers.into_iter().map(Result::unwrap).collect();
+    answers.sort_unstable();
+    assert_eq!(answers, [200, 412, 412, 412, 412, 412, 412, 412]);
+    assert_eq!(logged(&world, "key_changed").await, 1);
 }

@@ -1,4 +1,9 @@
 //! What a manager may not do to keys, and administrators may: rule 3 of the [module](super::super).
+//!
+//! Who is an administrator stands in the key's record, so a change that a manager makes of the
+//! record names the revision that was judged. Who manages stands in the ledger, which knows no
+//! revisions: a key that is given the module in the moment between judgement and change is changed
+//! as if the change had come first. The manager gains no more by it than by coming first.
 
 use crate::{
     key_store::KeyRecord,
@@ -20,7 +25,7 @@ impl Caller {
     }
 
     /// Whether he may take from this key: revoke it, delete it, unassign its modules.
-    pub(super) fn check_owned(&self, key: &ManagedKey) -> Result<(), Problem> {
+    pub(in crate::manage) fn check_owned(&self, key: &ManagedKey) -> Result<(), Problem> {
         match key.record.administrator {
             true => self.check_administrator("changes an administrator's key"),
             false => Ok(()),
