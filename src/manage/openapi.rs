@@ -9,7 +9,11 @@ use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 
-use super::{Parts, refusals::Refusals};
+use super::{
+    Parts,
+    input::{Nothing, Query},
+    refusals::Refusals,
+};
 use crate::openapi::SecuritySchemes;
 
 /// The document as it is sent.
@@ -25,7 +29,10 @@ pub(super) struct Document(Bytes);
     tag = "openapi",
     responses((status = 200, description = "The document.", body = Object), Refusals),
 )]
-pub(super) async fn read_openapi(Extension(Document(document)): Extension<Document>) -> Response {
+pub(super) async fn read_openapi(
+    Extension(Document(document)): Extension<Document>,
+    _: Query<Nothing>,
+) -> Response {
     ([(CONTENT_TYPE, "application/json")], document).into_response()
 }
 

@@ -381,13 +381,13 @@ async fn what_is_no_name_is_not_found() {
     for path in ["/keys/a%20b", "/keys/%ff", "/keys/ä", "/keys/nobody"] {
         let path = path.replace('ä', "%C3%A4");
         for method in ["GET", "DELETE"] {
-            let answer = send(&world, raw(&world, method, &path, "")).await;
+            let answer = send(&world, raw(&world, method, &path, "{}")).await;
             answer.refused(404, "not_found");
         }
     }
     for path in ["/keys/outsider/modules/a%20b", "/keys/outsider/modules/%ff"] {
         for method in ["PUT", "DELETE"] {
-            let answer = send(&world, raw(&world, method, path, "")).await;
+            let answer = send(&world, raw(&world, method, path, "{}")).await;
             answer.refused(404, "not_found");
         }
     }
@@ -438,4 +438,38 @@ async fn key_that_went_astray_is_not_repeated() {
         let text = String::from_utf8_lossy(&answer.body);
         assert!(!text.contains(&body[..8]), "{text}");
     }
+}
+
+#[tokio::test]
+async fn call_that_takes_no_body_refuses_one() {
+    let world = World::new().await;
+    for (method, path) in [
+        ("POST", "/keys/outsider/revoke"),
+        ("PUT", "/keys/outsider/modules/launcher"),
+        ("DELETE", "/keys/outsider/modules/open"),
+        ("DELETE", "/keys/outsider"),
+    ] {
+        let large = " ".repeat(65_537);
+        for (body, status) in [(r#"{"a": 1}"#, 400), ("[]", 400), ("x", 400), (&large, 413)] {
+            let request = raw(&world, method, path, body.to_owned());
+            send(&world, request).await.is(status);
+        }
+        let text = request(method, path)
+            .header("x-api-key", &world.administrator.text)
+            .header("content-type", "text/plain");
+        let answer = send(&world, text.body("{}".into()).unwrap()).await;
+        answer.refused(415, "unsupported_media_type");
+        let answer = world.send(raw(&world, method, path, "{}")).await;
+        assert!(
+            answer.status.is_success() || answer.status == 409,
+            "{method} {path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn document_takes_no_parameters() {
+    let world = World::new().await;
+    let answer = world.administer("GET", "/openapi.json?x=1", None).await;
+    answer.refused(400, "invalid_request").blames("x");
 }

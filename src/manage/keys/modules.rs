@@ -8,13 +8,14 @@ use http::StatusCode;
 use super::TAG;
 use crate::{
     key_store::KeyId,
+    keys::ManagedKey,
     license_ledger::Module,
     manage::{
         Parts,
         caller::Caller,
-        input::{NamedPair, Nothing, Query},
+        input::{NamedPair, Nothing, OptionalBody, Query},
         problem::{Problem, ProblemCode},
-        refusals::{Conflicting, Missing, Refusals},
+        refusals::{BodyRefusals, Conflicting, Missing, Refusals},
         view::ModuleView,
     },
 };
@@ -30,7 +31,7 @@ use crate::{
     params(("id" = KeyId, Path), ("module" = Module, Path)),
     responses(
         (status = 200, body = ModuleView, description = "How it stands."),
-        Refusals, Missing, Conflicting,
+        Refusals, BodyRefusals, Missing, Conflicting,
     )
 )]
 pub(in crate::manage) async fn assign_module(
@@ -38,11 +39,23 @@ pub(in crate::manage) async fn assign_module(
     caller: Caller,
     NamedPair(id, module): NamedPair<KeyId, Module>,
     _: Query<Nothing>,
+    _: OptionalBody<Nothing>,
 ) -> Result<Json<ModuleView>, Problem> {
     let modules = [module];
-    let key = parts.manager.read(&id).await?;
-    caller.check_assignment(&key, &modules)?;
-    let assigned = parts.manager.assign(&id, &modules, &caller.actor).await?;
+    let (manager, actor) = (&parts.manager, &caller.actor);
+    let before = manager.read(&id).await?;
+    caller.check_assignment(&before, &modules)?;
+    let assigned = manager.assign(&id, &modules, actor).await?;
+    if !caller.is_administrator() {
+        // The ledger knows no revisions of keys: what the key has become meanwhile only tells now.
+        let after = manager.read(&id).await?;
+        if let Err(refused) = caller.check_assignment(&after, &modules) {
+            if !has(&before, &modules[0]) {
+                manager.unassign(&id, &modules, actor).await?;
+            }
+            return Err(refused);
+        }
+    }
     let assigned = assigned.into_iter().next().ok_or_else(|| {
         let detail = "The module was taken away again in the meantime.";
         Problem::new(ProblemCode::Conflict, detail).with_field("module")
@@ -58,18 +71,36 @@ pub(in crate::manage) async fn assign_module(
     path = "/keys/{id}/modules/{module}",
     tag = TAG,
     params(("id" = KeyId, Path), ("module" = Module, Path)),
-    responses((status = 204, description = "It is not assigned any more."), Refusals, Missing)
+    responses(
+        (status = 204, description = "It is not assigned any more."),
+        Refusals, BodyRefusals, Missing,
+    )
 )]
 pub(in crate::manage) async fn unassign_module(
     State(parts): State<Arc<Parts>>,
     caller: Caller,
     NamedPair(id, module): NamedPair<KeyId, Module>,
     _: Query<Nothing>,
+    _: OptionalBody<Nothing>,
 ) -> Result<StatusCode, Problem> {
-    let key = parts.manager.read(&id).await?;
-    caller.check_owned(&key)?;
     let modules = [module];
-    let unassigned = parts.manager.unassign(&id, &modules, &caller.actor);
-    unassigned.await?;
+    let (manager, actor) = (&parts.manager, &caller.actor);
+    let before = manager.read(&id).await?;
+    caller.check_owned(&before)?;
+    manager.unassign(&id, &modules, actor).await?;
+    if !caller.is_administrator() {
+        let after = manager.read(&id).await?;
+        if let Err(refused) = caller.check_owned(&after) {
+            if has(&before, &modules[0]) {
+                // At the end of the line, if there is one.
+                manager.assign(&id, &modules, actor).await?;
+            }
+            return Err(refused);
+        }
+    }
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn has(key: &ManagedKey, module: &Module) -> bool {
+    key.modules.iter().any(|known| known.module == *module)
 }
