@@ -31,8 +31,9 @@
 //!    the module. [`ManagementPolicy`] decides otherwise.
 //! 3. Only an administrator hands out administration or the module `rest_api_management`: makes a
 //!    key with it, gives it to one, enables such a key, moves its expiry to a later instant, or
-//!    gives it a new text, unless it is the caller's own. Keys of administrators are changed by
-//!    administrators only.
+//!    gives it a new text, unless it is the caller's own; says which license the module needs, or
+//!    changes or removes that license, whose seats others may wait for. Keys of administrators are
+//!    changed by administrators only.
 //! 4. The cookie of a console's session is a credential here; a change then needs the session's
 //!    `csrf_token` in `X-CSRF-Token`.
 //!

@@ -15,7 +15,8 @@ use super::{
     Parts,
     caller::Caller,
     etag::{self, IfMatch},
-    input::{self, Body, Limit, Named, Nothing, Query},
+    input::{self, Body, Limit, Named, Nothing, OptionalBody, Query},
+    policy::MANAGEMENT_MODULE,
     problem::Problem,
     refusals::{BodyRefusals, Missing, Refusals, Stale},
     whole,
@@ -142,6 +143,8 @@ pub(super) async fn list_licenses(
 }
 
 /// Adds a license, or changes seats and validity of the one with this id together.
+///
+/// That which `rest_api_management` needs, only an administrator changes.
 #[utoipa::path(
     put,
     path = "/licenses/{id}",
@@ -171,6 +174,7 @@ pub(super) async fn set_license(
     if_match: IfMatch,
     Body(set): Body<SetLicense>,
 ) -> Result<Response, Problem> {
+    parts.check_change(&caller, &id).await?;
     parts.check(&if_match, &id).await?;
     let valid_until = set.valid_until.map(|Limit(end)| end);
     let license = License::new(id.clone(), set.seats).with_valid_until(valid_until);
@@ -191,6 +195,8 @@ pub(super) async fn set_license(
 }
 
 /// Removes a license. Its modules stay mapped to it, and who uses them is refused.
+///
+/// That which `rest_api_management` needs, only an administrator removes.
 #[utoipa::path(
     delete,
     path = "/licenses/{id}",
@@ -199,7 +205,10 @@ pub(super) async fn set_license(
         ("id" = LicenseId, Path, description = "The license."),
         IfMatch
     ),
-    responses((status = 204, description = "It is gone."), Refusals, Missing, Stale)
+    responses(
+        (status = 204, description = "It is gone."),
+        Refusals, Missing, Stale, BodyRefusals
+    )
 )]
 pub(super) async fn remove_license(
     State(parts): State<Arc<Parts>>,
@@ -207,13 +216,31 @@ pub(super) async fn remove_license(
     Named(id): Named<LicenseId>,
     _: Query<Nothing>,
     if_match: IfMatch,
+    _: OptionalBody<Nothing>,
 ) -> Result<StatusCode, Problem> {
+    parts.check_change(&caller, &id).await?;
     parts.check(&if_match, &id).await?;
     parts.manager.remove_license(&id, &caller.actor).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 impl Parts {
+    /// Whether the caller may change this license. More seats of the one that managing needs would
+    /// let keys manage that wait for one.
+    async fn check_change(&self, caller: &Caller, id: &LicenseId) -> Result<(), Problem> {
+        if caller.is_administrator() {
+            return Ok(());
+        }
+        let modules = self.manager.overview().await?.modules;
+        let is_needed = modules.iter().any(|(module, license)| {
+            module.as_str() == MANAGEMENT_MODULE && license.as_ref() == Some(id)
+        });
+        match is_needed {
+            true => caller.check_administrator("changes the license of rest_api_management"),
+            false => Ok(()),
+        }
+    }
+
     async fn check(&self, if_match: &IfMatch, id: &LicenseId) -> Result<(), Problem> {
         if *if_match == IfMatch::Absent {
             return Ok(());

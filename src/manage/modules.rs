@@ -11,6 +11,7 @@ use super::{
     Parts,
     caller::Caller,
     input::{self, Body, Named, Nothing, Query},
+    policy::MANAGEMENT_MODULE,
     problem::Problem,
     refusals::{BodyRefusals, Missing, Refusals},
 };
@@ -51,6 +52,8 @@ pub(super) async fn list_modules(
 }
 
 /// Makes a module known, and says which license it needs.
+///
+/// Which one `rest_api_management` needs, only an administrator says.
 #[utoipa::path(
     put,
     path = "/modules/{module}",
@@ -70,6 +73,9 @@ pub(super) async fn map_module(
     _: Query<Nothing>,
     Body(Mapping { license }): Body<Mapping>,
 ) -> Result<(StatusCode, Json<MappedModule>), Problem> {
+    if module.as_str() == MANAGEMENT_MODULE {
+        caller.check_administrator("says which license rest_api_management needs")?;
+    }
     let known = parts.manager.overview().await?.modules;
     let is_known = known.iter().any(|(known, _)| *known == module);
     let manager = &parts.manager;

@@ -173,6 +173,20 @@ async fn a_removed_license_is_gone() {
 }
 
 #[tokio::test]
+async fn a_removal_has_nothing_in_its_body() {
+    let world = World::new().await;
+    let before = world.everything().await;
+    let remove = async |body: Value| world.administer("DELETE", LICENSE, Some(body)).await;
+    let answer = remove(json!({"seats": 1})).await;
+    answer.refused(400, "invalid_request").blames("seats");
+    for body in [json!([]), json!(7), json!("*")] {
+        remove(body).await.refused(400, "invalid_request");
+    }
+    assert_eq!(world.everything().await, before);
+    remove(json!({})).await.is(204);
+}
+
+#[tokio::test]
 async fn a_license_is_changed_only_as_it_was_seen() {
     let world = World::new().await;
     let seen = world.licenses().await[0]["etag"]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tower_api_key::{
-    Actor, KeyId, NewKey,
+    Actor, KeyId, License, NewKey, Seats,
     manage::{MANAGEMENT_MODULE, ManagementPolicy},
 };
 
@@ -22,6 +22,8 @@ enum Of {
     /// The same, which expires.
     Expiring,
     Administrator,
+    /// Nobody's, where managing needs the license `management-2026`.
+    Licensed,
 }
 
 impl Of {
@@ -38,6 +40,17 @@ impl Of {
                 world.key(manages().with_expires_at(end)).await
             }
             Self::Administrator => world.key(new.with_administrator(true)).await,
+            Self::Licensed => {
+                let (system, seats) = (Actor::system(), Seats::Limited(2));
+                let license = License::new(license("management-2026"), seats);
+                let management = module(MANAGEMENT_MODULE);
+                let mapped = world
+                    .keys
+                    .map_module(&management, Some(&license.id), &system);
+                mapped.await.unwrap();
+                world.keys.set_license(license, &system).await.unwrap();
+                world.key(new).await
+            }
         };
         if self == Self::Disabled {
             let disabled = world.keys.disable(&key.id, &Actor::system()).await;
@@ -211,6 +224,62 @@ fn matrix() -> Vec<Row> {
             200,
             403,
         ),
+    ]);
+    // What lets keys manage that have the module and no seat.
+    let mapping = |license: Value| body(json!({ "license": license }));
+    let seats = |seats: u32| body(json!({"seats": seats, "valid_until": null}));
+    let management = "/modules/rest_api_management";
+    let (other, needed) = ("/licenses/launcher-2026", "/licenses/management-2026");
+    rows.extend([
+        (
+            "PUT",
+            "/modules/lino",
+            mapping(json!(null)),
+            Of::Plain,
+            201,
+            201,
+        ),
+        (
+            "PUT",
+            "/modules/open",
+            mapping(json!("management-2026")),
+            Of::Licensed,
+            200,
+            200,
+        ),
+        ("PUT", management, mapping(json!(null)), Of::Plain, 200, 403),
+        (
+            "PUT",
+            management,
+            mapping(json!(null)),
+            Of::Licensed,
+            200,
+            403,
+        ),
+        (
+            "PUT",
+            management,
+            mapping(json!("launcher-2026")),
+            Of::Plain,
+            200,
+            403,
+        ),
+        (
+            "PUT",
+            management,
+            mapping(json!("launcher-2026")),
+            Of::Licensed,
+            200,
+            403,
+        ),
+        ("PUT", "/licenses/new", seats(9), Of::Plain, 201, 201),
+        ("PUT", other, seats(9), Of::Licensed, 200, 200),
+        ("PUT", needed, seats(9), Of::Plain, 201, 201),
+        ("PUT", needed, seats(9), Of::Licensed, 200, 403),
+        ("PUT", needed, seats(2), Of::Licensed, 200, 403),
+        ("DELETE", other, None, Of::Plain, 204, 204),
+        ("DELETE", other, None, Of::Licensed, 204, 204),
+        ("DELETE", needed, None, Of::Licensed, 204, 403),
     ]);
     rows
 }
