@@ -235,6 +235,10 @@ macro_rules! license_ledger_conformance {
             remapped_module_keeps_its_places
             each_event_names_its_actor
 
+            license_is_changed_only_as_expected
+            license_is_removed_only_as_expected
+            time_passes_whatever_was_expected
+
             log_is_read_in_pages
             latest_reaches_the_last_event
             holders_are_in_order_of_their_bytes
@@ -255,6 +259,7 @@ macro_rules! license_ledger_conformance {
 
             sixteen_racing_for_five_seats_never_oversell
             racing_calls_take_effect_one_after_the_other
+            one_of_many_with_one_expectation_changes_the_license
             follower_of_the_log_misses_nothing
             readers_see_one_moment
             current_stamp_means_current_standings

@@ -69,6 +69,12 @@
 //! 12. One counter numbers all: an assignment's place in line is the number of its `ModuleAssigned`,
 //!     a reservation's age that of its `Reserved`. So replaying the log rebuilds both.
 //! 13. A removed license, and one that is not known yet, has no seats; its modules' users wait.
+//!
+//! Expectations:
+//!
+//! 14. A license is as expected where id, seats and end are the same; whether it has expired, who
+//!     holds its seats and limited edition do not matter. It is looked at after the time has passed,
+//!     which passes and is written also where the license is not as expected.
 
 use std::{
     cmp::Ordering,

@@ -200,10 +200,23 @@ pub enum Operation {
         /// The license as it is to be.
         license: License,
     },
+    /// The same where the license is as expected, and nothing otherwise: of several with one
+    /// expectation, each of which would change it, one does.
+    SetLicenseIf {
+        /// The license as it is to be.
+        license: License,
+        /// The one with its id as it is; nothing: there is none.
+        expected: Option<License>,
+    },
     /// Removes a license. Modules that map to it stay mapped to it, and their users wait.
     RemoveLicense {
         /// Which.
         license: LicenseId,
+    },
+    /// The same where the license is as expected, and nothing otherwise.
+    RemoveLicenseIf {
+        /// The license as it is.
+        expected: License,
     },
     /// Makes a module known, and says which license it needs, if any.
     MapModule {

@@ -82,7 +82,9 @@ impl LicenseLedger for Unlicensed {
             Operation::Assign { .. }
             | Operation::Unassign { .. }
             | Operation::SetLicense { .. }
+            | Operation::SetLicenseIf { .. }
             | Operation::RemoveLicense { .. }
+            | Operation::RemoveLicenseIf { .. }
             | Operation::MapModule { .. }
             | Operation::SetLimitedEdition { enabled: true } => Err(BackendError::ReadOnly),
         }
@@ -252,6 +254,13 @@ mod tests {
             },
             Operation::RemoveLicense {
                 license: license.id.clone(),
+            },
+            Operation::RemoveLicenseIf {
+                expected: license.clone(),
+            },
+            Operation::SetLicenseIf {
+                license: license.clone(),
+                expected: None,
             },
             Operation::SetLicense { license },
             Operation::SetLimitedEdition { enabled: true },

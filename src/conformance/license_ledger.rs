@@ -8,6 +8,7 @@
 
 mod decisions;
 mod examples;
+mod expectations;
 mod history;
 mod plans;
 mod races;
@@ -18,6 +19,7 @@ mod words;
 
 pub use decisions::*;
 pub use examples::*;
+pub use expectations::*;
 pub use history::*;
 pub use plans::*;
 pub use races::*;

@@ -64,7 +64,17 @@ impl<'a> Change<'a> {
                 active_until,
             } => self.set_active_until(holder, *active_until),
             Operation::SetLicense { license } => self.set_license(license),
+            Operation::SetLicenseIf { license, expected } => {
+                if self.state.licenses.get(&license.id) == expected.as_ref() {
+                    self.set_license(license);
+                }
+            }
             Operation::RemoveLicense { license } => self.remove_license(license),
+            Operation::RemoveLicenseIf { expected } => {
+                if self.state.licenses.get(&expected.id) == Some(expected) {
+                    self.remove_license(&expected.id);
+                }
+            }
             Operation::MapModule { module, license } => self.map_module(module, license.as_ref()),
             Operation::SetLimitedEdition { enabled } => self.set_limited_edition(*enabled),
             Operation::Record { event } => self.record(event),

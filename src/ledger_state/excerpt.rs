@@ -205,12 +205,15 @@ impl Reach {
             | Operation::RevokeKey { holder }
             | Operation::SetActive { holder, .. }
             | Operation::SetActiveUntil { holder, .. } => self.holders.push(holder.clone()),
-            Operation::SetLicense { license } => {
+            Operation::SetLicense { license } | Operation::SetLicenseIf { license, .. } => {
                 self.licenses.push(license.id.clone());
                 self.resized = Some(LicenseRow::of(license));
             }
-            Operation::RemoveLicense { license } => {
-                self.licenses.push(license.clone());
+            Operation::RemoveLicense { license: id }
+            | Operation::RemoveLicenseIf {
+                expected: License { id, .. },
+            } => {
+                self.licenses.push(id.clone());
                 self.emptied = true;
             }
             Operation::MapModule { module, license } => {
@@ -281,7 +284,9 @@ pub(crate) fn is_of_one_holder(operation: &Operation) -> bool {
     !matches!(
         operation,
         Operation::SetLicense { .. }
+            | Operation::SetLicenseIf { .. }
             | Operation::RemoveLicense { .. }
+            | Operation::RemoveLicenseIf { .. }
             | Operation::MapModule { .. }
             | Operation::SetLimitedEdition { .. }
     )

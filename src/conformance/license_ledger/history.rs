@@ -1,6 +1,6 @@
 //! Pseudo-random histories, the same on every machine, each step beside [`LedgerState`].
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
 use crate::license_ledger::KeyEvent;
@@ -52,20 +52,27 @@ impl<L: LicenseLedger> Scene<L> {
 /// SplitMix64 (Steele, Lea, Flood 2014): tiny, and good enough to choose by.
 pub(super) struct Random {
     state: u64,
-    weights: [u64; 12],
+    weights: [u64; 14],
+    /// The licenses as its own operations have left them, to be expected.
+    licenses: BTreeMap<LicenseId, License>,
 }
 
 impl Random {
     pub(super) fn new(seed: u64) -> Self {
         // In order of `operation`: assign, unassign, delete, revoke, activity, end of a holder,
-        // license, its removal, mapping, limited edition, record, tick.
+        // license, its removal, mapping, limited edition, record, tick, and license and removal with
+        // an expectation.
         let weights = match seed % 3 {
-            0 => [10, 6, 2, 1, 4, 3, 4, 1, 3, 2, 2, 1],
-            1 => [14, 8, 1, 0, 4, 0, 5, 0, 1, 0, 0, 1],
-            _ => [10, 3, 1, 0, 3, 6, 8, 1, 1, 1, 0, 6],
+            0 => [10, 6, 2, 1, 4, 3, 3, 1, 3, 2, 2, 1, 3, 1],
+            1 => [14, 8, 1, 0, 4, 0, 4, 0, 1, 0, 0, 1, 2, 0],
+            _ => [10, 3, 1, 0, 3, 6, 6, 1, 1, 1, 0, 6, 3, 1],
         };
         let state = seed.wrapping_mul(0xd134_2543_de82_ef95);
-        Self { state, weights }
+        Self {
+            state,
+            weights,
+            licenses: BTreeMap::new(),
+        }
     }
 
     fn next(&mut self) -> u64 {
@@ -127,18 +134,15 @@ impl Random {
                 active_until: self.end(now),
             },
             6 => {
-                let seats = match self.below(8) {
-                    7 => Seats::Unlimited,
-                    seats => Seats::Limited(seats as u32 / 2),
-                };
-                let license = License::new(self.license(), seats);
-                Operation::SetLicense {
-                    license: license.with_valid_until(self.end(now)),
-                }
+                let license = self.license_until(now);
+                self.licenses.insert(license.id.clone(), license.clone());
+                Operation::SetLicense { license }
             }
-            7 => Operation::RemoveLicense {
-                license: self.license(),
-            },
+            7 => {
+                let license = self.license();
+                self.licenses.remove(&license);
+                Operation::RemoveLicense { license }
+            }
             8 => Operation::MapModule {
                 module: self.module(),
                 license: (self.below(6) > 0).then(|| self.license()),
@@ -153,8 +157,37 @@ impl Random {
                 };
                 Operation::Record { event }
             }
-            _ => Operation::Tick,
+            11 => Operation::Tick,
+            12 => {
+                let license = self.license_until(now);
+                let known = self.licenses.get(&license.id).cloned();
+                let expected = match self.below(4) {
+                    0 => known.is_none().then(|| license.clone()),
+                    _ => known.clone(),
+                };
+                if expected == known {
+                    self.licenses.insert(license.id.clone(), license.clone());
+                }
+                Operation::SetLicenseIf { license, expected }
+            }
+            _ => {
+                let other = self.license_until(now);
+                let known = self.licenses.get(&other.id).cloned();
+                let expected = known.filter(|_| self.below(4) > 0).unwrap_or(other);
+                if self.licenses.get(&expected.id) == Some(&expected) {
+                    self.licenses.remove(&expected.id);
+                }
+                Operation::RemoveLicenseIf { expected }
+            }
         }
+    }
+
+    fn license_until(&mut self, now: Timestamp) -> License {
+        let seats = match self.below(8) {
+            7 => Seats::Unlimited,
+            seats => Seats::Limited(seats as u32 / 2),
+        };
+        License::new(self.license(), seats).with_valid_until(self.end(now))
     }
 
     fn holder(&mut self) -> Holder {

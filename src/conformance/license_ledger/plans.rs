@@ -76,6 +76,7 @@ pub async fn plan_of_every_operation_changes_nothing(
     scene.make(set_active("D", false)).await;
     scene.make(assign("D", &["launcher", "playout"])).await;
     scene.set_clock(30);
+    let lic = |seats| License::new(license("lic"), seats);
     for operation in [
         assign("E", &["launcher", "playout"]),
         unassign("A", &["playout", "launcher"]),
@@ -88,7 +89,12 @@ pub async fn plan_of_every_operation_changes_nothing(
         set("lic", Limited(0), None),
         set("lic", Limited(3), Some(20)),
         set("new", Limited(1), None),
+        set_if(lic(Limited(1)), Some(lic(Limited(2)))),
+        set_if(lic(Limited(1)), Some(lic(Limited(3)))),
+        set_if(lic(Limited(1)), None),
         remove("other"),
+        remove_if(lic(Limited(2))),
+        remove_if(lic(Limited(3))),
         map("launcher", "other"),
         map_to_nothing("launcher"),
         limited_edition(true),

@@ -109,6 +109,40 @@ pub async fn racing_calls_take_effect_one_after_the_other(
     scene.log_is_whole().await;
 }
 
+/// Rule 1: of many who each expect the license as all have read it, one changes or removes it, and the
+/// ledger then has what that one wanted.
+pub async fn one_of_many_with_one_expectation_changes_the_license(
+    ledger: impl LicenseLedger,
+    _: Arc<ManualClock>,
+) {
+    let rule = "rule 1: of many who expect one license, one changes it";
+    let ledger = Arc::new(ledger);
+    for round in 1..=ROUNDS {
+        let expected = known(&*ledger).await;
+        let calls = race(&ledger, move |ledger, caller| {
+            let license = License::new(license("lic"), Limited(round * 1_000 + caller));
+            let operation = match expected.clone() {
+                Some(expected) if caller % 4 == 3 => remove_if(expected),
+                expected => set_if(license, expected),
+            };
+            async move {
+                let events = apply(&*ledger, operation.clone()).await;
+                (operation, events)
+            }
+        });
+        let mut calls = calls.await;
+        calls.retain(|(_, events)| !events.is_empty());
+        let [(operation, _)] = &calls[..] else {
+            panic!("{rule}: in round {round} these did: {calls:?}");
+        };
+        let wanted = match operation {
+            Operation::SetLicenseIf { license, .. } => Some(license.clone()),
+            _ => None,
+        };
+        assert_eq!(known(&*ledger).await, wanted, "{rule}: {operation:?}");
+    }
+}
+
 /// Rule 6: who follows the log while many write never meets a gap, and in the end has seen all.
 pub async fn follower_of_the_log_misses_nothing<L: LicenseLedger>(
     ledger: L,
@@ -280,6 +314,16 @@ impl<L: LicenseLedger> Scene<L> {
         self.make(map("playout", "lic")).await;
         self
     }
+}
+
+/// The only license there is.
+async fn known(ledger: &impl LicenseLedger) -> Option<License> {
+    let overview = ledger.overview().await.expect("rule 5: overview answers");
+    overview
+        .licenses
+        .into_iter()
+        .map(|known| known.license)
+        .next()
 }
 
 async fn apply(ledger: &impl LicenseLedger, operation: Operation) -> Vec<LicenseEvent> {

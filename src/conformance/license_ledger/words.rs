@@ -129,6 +129,14 @@ pub(in crate::conformance) fn set(
     }
 }
 
+pub(in crate::conformance) fn set_if(license: License, expected: Option<License>) -> Operation {
+    Operation::SetLicenseIf { license, expected }
+}
+
+pub(in crate::conformance) fn remove_if(expected: License) -> Operation {
+    Operation::RemoveLicenseIf { expected }
+}
+
 pub(in crate::conformance) fn remove(license: &str) -> Operation {
     Operation::RemoveLicense {
         license: self::license(license),

@@ -3,8 +3,8 @@
 use crate::{
     key_store::KeyId,
     license_ledger::{
-        EventKind, Eviction, KeyEvent, Operation, Reason, RemovedCause, ReservedCause, Seats,
-        Status,
+        EventKind, Eviction, KeyEvent, License, Operation, Reason, RemovedCause, ReservedCause,
+        Seats, Status,
     },
 };
 
@@ -470,6 +470,40 @@ fn only_what_the_log_tells_makes_a_holder_known() {
         [end_changed("A")]
     );
     assert_eq!(ledger.state.holders(None, 9).len(), 1);
+}
+
+#[test]
+fn license_that_is_not_as_expected_is_left_alone_and_time_passes() {
+    let mut ledger = Scenario::with_seats(1);
+    ledger.set_license("lic", Seats::Limited(1), Some(10));
+    ledger.assign_each(&["A", "B"]);
+    ledger.set_active_until("A", Some(5));
+    let lic = |seats, end| {
+        let license = License::new(license("lic"), Seats::Limited(seats));
+        license.with_valid_until(Some(at(end)))
+    };
+    let mut set = |seconds, expected: License| {
+        ledger.at(seconds).apply(Operation::SetLicenseIf {
+            license: lic(2, 20),
+            expected: Some(expected),
+        })
+    };
+    assert_eq!(set(4, lic(2, 10)), []);
+    assert_eq!(set(4, lic(1, 20)), []);
+    let passed = [
+        key_expired("A"),
+        removed("A", RemovedCause::KeyExpired),
+        reserved("B", ReservedCause::SeatFreed),
+    ];
+    assert_eq!(set(5, lic(3, 10)), passed);
+    assert_eq!(set(9, lic(1, 10))[0], count_changed(1, 2));
+    assert_eq!(set(9, lic(1, 10)), []);
+    assert_eq!(ledger.line(), "R B · W none");
+    let expected = lic(2, 10);
+    assert_eq!(ledger.apply(Operation::RemoveLicenseIf { expected }), []);
+    let expected = lic(2, 20);
+    let removal = ledger.apply(Operation::RemoveLicenseIf { expected });
+    assert_eq!(removal[1..], [removed("B", RemovedCause::LicenseRemoved)]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{
 
 use super::{
     admin, at,
-    histories::{History, for_each_history, histories},
+    histories::{History, expect, for_each_history, histories},
     license, module, name,
     snapshot::Snapshot,
     tables::Tables,
@@ -120,7 +120,7 @@ fn among_many(history: &History) -> Vec<(Timestamp, Operation)> {
             | Operation::SetActiveUntil { holder, .. } => {
                 *holder = name(&format!("{holder}{}", number * 7 % 6));
             }
-            Operation::SetLicense { license } => {
+            Operation::SetLicense { license } | Operation::SetLicenseIf { license, .. } => {
                 if let Seats::Limited(seats) = &mut license.seats {
                     *seats = *seats * 2 + (number % 2) as u32;
                 }
@@ -129,7 +129,9 @@ fn among_many(history: &History) -> Vec<(Timestamp, Operation)> {
         }
         (*now, operation)
     };
-    history.operations.iter().enumerate().map(step).collect()
+    let mut operations: Vec<_> = history.operations.iter().enumerate().map(step).collect();
+    expect(&mut operations);
+    operations
 }
 
 #[test]
@@ -154,7 +156,7 @@ fn growing(history: &History) -> Vec<(Timestamp, Operation)> {
                 modules.retain(|needed| number % 9 == 0 || *needed != module("nodes"));
             }
             Operation::Record { .. } => {}
-            Operation::SetLicense { license } => {
+            Operation::SetLicense { license } | Operation::SetLicenseIf { license, .. } => {
                 if let Seats::Limited(seats) = &mut license.seats {
                     *seats *= 9;
                 }
@@ -164,6 +166,7 @@ fn growing(history: &History) -> Vec<(Timestamp, Operation)> {
         }
         true
     });
+    expect(&mut operations);
     operations
 }
 

@@ -94,14 +94,51 @@ fn any_history() -> impl Strategy<Value = History> {
             (at(seconds), from_now(operation, seconds))
         });
         let world = prepared.then(world).into_iter().flatten();
+        let mut operations = world
+            .map(|known| (at(0), known))
+            .chain(operations)
+            .collect::<Vec<_>>();
+        expect(&mut operations);
         History {
             eviction,
-            operations: world
-                .map(|known| (at(0), known))
-                .chain(operations)
-                .collect(),
+            operations,
         }
     })
+}
+
+/// Lets most of those that expect a license to be as it is to be expect it as it is.
+pub(super) fn expect(operations: &mut [(Timestamp, Operation)]) {
+    let mut licenses: BTreeMap<LicenseId, License> = BTreeMap::new();
+    for (number, (_, operation)) in operations.iter_mut().enumerate() {
+        let is_right = number % 4 > 0;
+        match operation {
+            Operation::SetLicense { license } => {
+                licenses.insert(license.id.clone(), license.clone());
+            }
+            Operation::SetLicenseIf { license, expected } => {
+                let known = licenses.get(&license.id).cloned();
+                if is_right {
+                    *expected = known.clone();
+                }
+                if *expected == known {
+                    licenses.insert(license.id.clone(), license.clone());
+                }
+            }
+            Operation::RemoveLicense { license } => {
+                licenses.remove(license);
+            }
+            Operation::RemoveLicenseIf { expected } => {
+                let known = licenses.get(&expected.id);
+                if let Some(known) = known.filter(|_| is_right) {
+                    *expected = known.clone();
+                }
+                if licenses.get(&expected.id) == Some(expected) {
+                    licenses.remove(&expected.id);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Licenses and mappings to begin with.
@@ -127,7 +164,9 @@ fn world() -> Vec<Operation> {
 fn from_now(mut operation: Operation, seconds: i64) -> Operation {
     let end = match &mut operation {
         Operation::SetActiveUntil { active_until, .. } => active_until,
-        Operation::SetLicense { license } => &mut license.valid_until,
+        Operation::SetLicense { license } | Operation::SetLicenseIf { license, .. } => {
+            &mut license.valid_until
+        }
         _ => return operation,
     };
     // Few different ones, so that expiries meet at one instant.
@@ -166,7 +205,7 @@ fn any_operation() -> impl Strategy<Value = Operation> {
     let modules = proptest::collection::vec(any_module(), 0..=4);
     let mapping = proptest::option::weighted(0.9, any_license());
     let draws = (
-        0..60,
+        0..63,
         any_holder(),
         modules,
         mapping,
@@ -198,6 +237,14 @@ fn any_operation() -> impl Strategy<Value = Operation> {
                 Operation::SetLicense { license }
             }
             51 => Operation::RemoveLicense { license },
+            60..62 => {
+                let license = License::new(license, seats).with_valid_until(end);
+                let expected = mapping.map(|_| license.clone());
+                Operation::SetLicenseIf { license, expected }
+            }
+            62 => Operation::RemoveLicenseIf {
+                expected: License::new(license, seats),
+            },
             52..54 => {
                 let module = modules
                     .into_iter()

@@ -212,7 +212,9 @@ fn i9(step: &Step) -> Verdict {
     let about_licenses = matches!(
         step.operation,
         Operation::SetLicense { .. }
+            | Operation::SetLicenseIf { .. }
             | Operation::RemoveLicense { .. }
+            | Operation::RemoveLicenseIf { .. }
             | Operation::MapModule { .. }
             | Operation::SetLimitedEdition { .. }
             | Operation::Tick

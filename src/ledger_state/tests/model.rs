@@ -250,20 +250,16 @@ impl Model {
                 self.activity(&holder, was, RemovedCause::KeyExpired);
             }
             Operation::SetLicense { license } => self.set_license(license),
-            Operation::RemoveLicense { license } => {
-                if self.license(&license).is_none() {
-                    return;
+            Operation::SetLicenseIf { license, expected } => {
+                if self.license(&license.id).cloned() == expected {
+                    self.set_license(license);
                 }
-                self.licenses.retain(|known| known.id != license);
-                self.write(EventKind::LicenseRemoved {
-                    license: license.clone(),
-                });
-                // No seat is ever given of an unknown license: the second cause is never told.
-                self.settle(&[(
-                    license,
-                    RemovedCause::LicenseRemoved,
-                    ReservedCause::SeatFreed,
-                )]);
+            }
+            Operation::RemoveLicense { license } => self.remove_license(license),
+            Operation::RemoveLicenseIf { expected } => {
+                if self.licenses.contains(&expected) {
+                    self.remove_license(expected.id);
+                }
             }
             Operation::MapModule { module, license } => {
                 let old = self
@@ -390,6 +386,22 @@ impl Model {
             (Some(_), false) => ReservedCause::CountIncreased,
         };
         self.settle(&[(id, removed, reserved)]);
+    }
+
+    fn remove_license(&mut self, license: LicenseId) {
+        if self.license(&license).is_none() {
+            return;
+        }
+        self.licenses.retain(|known| known.id != license);
+        self.write(EventKind::LicenseRemoved {
+            license: license.clone(),
+        });
+        // No seat is ever given of an unknown license: the second cause is never told.
+        self.settle(&[(
+            license,
+            RemovedCause::LicenseRemoved,
+            ReservedCause::SeatFreed,
+        )]);
     }
 
     fn activity(&mut self, holder: &Holder, was: bool, cause: RemovedCause) {

@@ -5,8 +5,8 @@ use crate::{
     key_store::KeyId,
     ledger_state::LedgerState,
     license_ledger::{
-        EventKind, Eviction, Holder, KeyEvent, Operation, Reason, RemovedCause, ReservedCause,
-        Seats, Status,
+        EventKind, Eviction, Holder, KeyEvent, License, Operation, Reason, RemovedCause,
+        ReservedCause, Seats, Status,
     },
 };
 
@@ -306,7 +306,7 @@ fn r9_an_operation_done_twice_writes_nothing_the_second_time() {
     let id = || license("lic");
     let key = || KeyId::new("A").unwrap();
     let mut ledger = Scenario::empty(Eviction::OldestFirst);
-    let license = crate::license_ledger::License::new(id(), Seats::Limited(1));
+    let license = License::new(id(), Seats::Limited(1));
     let operations = [
         Operation::Record {
             event: KeyEvent::Created(key()),
@@ -315,7 +315,13 @@ fn r9_an_operation_done_twice_writes_nothing_the_second_time() {
             module: module("launcher"),
             license: Some(id()),
         },
-        Operation::SetLicense { license },
+        Operation::SetLicense {
+            license: license.clone(),
+        },
+        Operation::SetLicenseIf {
+            license: License::new(id(), Seats::Limited(2)),
+            expected: Some(license),
+        },
         Operation::Assign {
             holder: holder(),
             modules: vec![module("launcher")],
@@ -341,6 +347,13 @@ fn r9_an_operation_done_twice_writes_nothing_the_second_time() {
         Operation::RevokeKey { holder: holder() },
         Operation::DeleteKey { holder: holder() },
         Operation::RemoveLicense { license: id() },
+        Operation::SetLicenseIf {
+            license: License::new(id(), Seats::Limited(2)),
+            expected: None,
+        },
+        Operation::RemoveLicenseIf {
+            expected: License::new(id(), Seats::Limited(2)),
+        },
     ];
     for operation in operations {
         assert_ne!(ledger.apply(operation.clone()), [], "{operation:?}");
