@@ -26,8 +26,8 @@ pub enum ManageError {
         /// What it has: `id` or `text`.
         field: &'static str,
     },
-    /// The key was changed since it was read.
-    #[error("the key was changed in the meantime: read it again")]
+    /// The key, or the license, was changed since it was read.
+    #[error("it was changed in the meantime: read it again")]
     Conflict,
     /// The store or the ledger can be read but not written.
     #[error("keys cannot be changed here: the store or the ledger is read-only")]

@@ -31,6 +31,51 @@ impl KeyManager {
         self.apply(Operation::SetLicense { license }, actor).await
     }
 
+    /// The same where the license is as `expected` (nothing: there is none with its id), in one
+    /// step: of several who have read the same license, and each want another one, one succeeds.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](ManageError::Conflict), with nothing changed, where the license is neither as
+    /// expected nor, then, as wanted; an outage, or a ledger that is read-only.
+    ///
+    /// ```
+    /// # use tower_api_key::{Actor, KeyManager, License, LicenseId, ManageError, Seats};
+    /// # async fn one_more(manager: &KeyManager, id: &LicenseId) -> Result<(), ManageError> {
+    /// let overview = manager.overview().await?;
+    /// let found = overview.licenses.into_iter().find(|known| known.license.id == *id);
+    /// if let Some(seen) = found.map(|known| known.license)
+    ///     && let Seats::Limited(seats) = seen.seats
+    /// {
+    ///     let mut license = seen.clone();
+    ///     license.seats = Seats::Limited(seats + 1);
+    ///     manager.set_license_if(license, Some(seen), &Actor::system()).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn set_license_if(
+        &self,
+        license: License,
+        expected: Option<License>,
+        actor: &Actor,
+    ) -> Result<Vec<LicenseEvent>, ManageError> {
+        let operation = Operation::SetLicenseIf {
+            license: license.clone(),
+            expected,
+        };
+        let events = self.apply(operation, actor).await?;
+        if events.iter().any(|event| sets(event, &license.id)) {
+            return Ok(events);
+        }
+        match self.license(&license.id).await {
+            // A call that is made again after an outage finds its own work done.
+            Ok(found) if found == license => Ok(events),
+            Ok(_) | Err(ManageError::UnknownLicense(_)) => Err(ManageError::Conflict),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes a license, and answers with what that brought about. Its modules stay mapped to it,
     /// and who uses them is refused until it is added again or they are mapped elsewhere.
     ///
@@ -47,12 +92,32 @@ impl KeyManager {
             license: license.clone(),
         };
         let events = self.apply(operation, actor).await?;
-        let removed = |event: &LicenseEvent| matches!(event.kind, EventKind::LicenseRemoved { .. });
-        if events.iter().any(removed) {
-            Ok(events)
-        } else {
-            Err(ManageError::UnknownLicense(license.clone()))
+        match events.iter().any(removes) {
+            true => Ok(events),
+            false => Err(ManageError::UnknownLicense(license.clone())),
         }
+    }
+
+    /// The same where the license is as `expected`, in one step.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](ManageError::Conflict), with nothing changed, where it is not;
+    /// [`UnknownLicense`](ManageError::UnknownLicense) where it is not there; an outage, or a ledger
+    /// that is read-only.
+    pub async fn remove_license_if(
+        &self,
+        expected: License,
+        actor: &Actor,
+    ) -> Result<Vec<LicenseEvent>, ManageError> {
+        let id = expected.id.clone();
+        let operation = Operation::RemoveLicenseIf { expected };
+        let events = self.apply(operation, actor).await?;
+        if events.iter().any(removes) {
+            return Ok(events);
+        }
+        self.license(&id).await?;
+        Err(ManageError::Conflict)
     }
 
     /// Makes a module known, says which license it needs, if any, and answers with what that
@@ -167,6 +232,21 @@ impl KeyManager {
             Some((item, follower))
         }))
     }
+}
+
+/// Whether a license was added or changed by hand; that its time has passed is no such thing.
+fn sets(event: &LicenseEvent, id: &LicenseId) -> bool {
+    match &event.kind {
+        EventKind::LicenseAdded { license, .. }
+        | EventKind::CountChanged { license, .. }
+        | EventKind::ValidityChanged { license, .. }
+        | EventKind::LicenseRenewed { license, .. } => license == id,
+        _ => false,
+    }
+}
+
+fn removes(event: &LicenseEvent) -> bool {
+    matches!(event.kind, EventKind::LicenseRemoved { .. })
 }
 
 /// How far one follower of the log has come.

@@ -196,7 +196,7 @@ impl KeyManager {
         Ok(Operation::SetActive { holder, active })
     }
 
-    async fn license(&self, id: &LicenseId) -> Result<License, ManageError> {
+    pub(super) async fn license(&self, id: &LicenseId) -> Result<License, ManageError> {
         let known = self.overview().await?.licenses.into_iter();
         let mut known = known.map(|known| known.license);
         known

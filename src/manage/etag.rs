@@ -54,7 +54,7 @@ impl IfMatch {
         };
         match (matches, current) {
             (true, _) => Ok(()),
-            (false, Some(_)) => Err(failed("It is not as If-Match says: it was changed.")),
+            (false, Some(_)) => Err(changed()),
             (false, None) => Err(failed("It is not as If-Match says: it is not there.")),
         }
     }
@@ -124,6 +124,11 @@ impl IntoParams for IfMatch {
 
 fn unreadable() -> Problem {
     Problem::invalid("if-match", "it is neither * nor a list of entity tags")
+}
+
+/// The refusal where somebody else was faster.
+pub(super) fn changed() -> Problem {
+    failed("It is not as If-Match says: it was changed.")
 }
 
 fn failed(detail: &str) -> Problem {

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     keys::ManageError,
-    license_ledger::{EventKind, License, LicenseId, LicenseUse, Overview, Seats},
+    license_ledger::{EventKind, License, LicenseEvent, LicenseId, LicenseUse, Overview, Seats},
 };
 
 /// A license, and how much of it is used.
@@ -175,10 +175,16 @@ pub(super) async fn set_license(
     Body(set): Body<SetLicense>,
 ) -> Result<Response, Problem> {
     parts.check_change(&caller, &id).await?;
-    parts.check(&if_match, &id).await?;
     let valid_until = set.valid_until.map(|Limit(end)| end);
     let license = License::new(id.clone(), set.seats).with_valid_until(valid_until);
-    let events = parts.manager.set_license(license, &caller.actor).await?;
+    let (manager, actor) = (&parts.manager, &caller.actor);
+    let events = match if_match {
+        IfMatch::Absent => manager.set_license(license, actor).await?,
+        if_match => {
+            let change = |seen| manager.set_license_if(license.clone(), Some(seen), actor);
+            parts.change_matching(&if_match, &id, change).await?
+        }
+    };
     let is_new = events.iter().any(
         |event| matches!(&event.kind, EventKind::LicenseAdded { license, .. } if *license == id),
     );
@@ -219,8 +225,14 @@ pub(super) async fn remove_license(
     _: OptionalBody<Nothing>,
 ) -> Result<StatusCode, Problem> {
     parts.check_change(&caller, &id).await?;
-    parts.check(&if_match, &id).await?;
-    parts.manager.remove_license(&id, &caller.actor).await?;
+    let (manager, actor) = (&parts.manager, &caller.actor);
+    match if_match {
+        IfMatch::Absent => manager.remove_license(&id, actor).await?,
+        if_match => {
+            let remove = |seen| manager.remove_license_if(seen, actor);
+            parts.change_matching(&if_match, &id, remove).await?
+        }
+    };
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -241,12 +253,31 @@ impl Parts {
         }
     }
 
-    async fn check(&self, if_match: &IfMatch, id: &LicenseId) -> Result<(), Problem> {
-        if *if_match == IfMatch::Absent {
-            return Ok(());
+    /// Makes a change of the license that `If-Match` means, which `change` makes only where the
+    /// license is still the one that was seen.
+    async fn change_matching<F>(
+        &self,
+        if_match: &IfMatch,
+        id: &LicenseId,
+        change: impl Fn(License) -> F,
+    ) -> Result<Vec<LicenseEvent>, Problem>
+    where
+        F: Future<Output = Result<Vec<LicenseEvent>, ManageError>>,
+    {
+        // What came in between may match too.
+        for _ in 0..ATTEMPTS {
+            let licenses = self.manager.overview().await?.licenses.into_iter();
+            let mut licenses = licenses.map(|used| used.license);
+            let seen = licenses.find(|license| license.id == *id);
+            if_match.check(seen.as_ref().map(entity_tag).as_deref())?;
+            // Not reachable: what is not there does not match.
+            let Some(seen) = seen else { break };
+            match change(seen).await {
+                Err(ManageError::Conflict | ManageError::UnknownLicense(_)) => {}
+                answer => return Ok(answer?),
+            }
         }
-        let license = self.used_license(id).await?;
-        if_match.check(license.as_ref().map(|license| &*license.etag))
+        Err(etag::changed())
     }
 }
 
@@ -257,3 +288,6 @@ fn entity_tag(license: &License) -> String {
         None => etag::entity_tag(license.seats),
     }
 }
+
+/// How often a license that others keep changing is looked at anew.
+const ATTEMPTS: usize = 8;

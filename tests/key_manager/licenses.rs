@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use tower_api_key::{License, LicenseId, ManageError, Module, NewKey, Reason, Seats, Status};
+use tower_api_key::{
+    Clock, License, LicenseId, ManageError, Module, NewKey, Reason, Seats, Status,
+};
 
 use crate::support::{Fault, World, alice, bob, id, launcher, lic, short};
 
@@ -58,6 +60,56 @@ async fn license_calls_answer_with_what_they_brought_about() {
     assert_eq!(brought, ["module_mapped launcher"]);
     let status = manager.read(&id("k1")).await.unwrap().modules[0].status;
     assert_eq!(status, Status::NotRequired);
+}
+
+#[tokio::test]
+async fn a_license_is_changed_only_as_expected() {
+    let world = World::new().await;
+    let (manager, bob) = (&world.manager, bob());
+    let license = |seats| License::new(lic(), Seats::Limited(seats));
+    manager.set_license(license(1), bob).await.unwrap();
+
+    let set = |license, expected| manager.set_license_if(license, expected, bob);
+    let brought = brought_about(set(license(3), Some(license(1)))).await;
+    assert_eq!(brought, ["count_changed lic"]);
+    for expected in [Some(license(1)), None] {
+        let refused = set(license(4), expected.clone()).await;
+        assert!(matches!(refused, Err(ManageError::Conflict)), "{refused:?}");
+        // As where it is done, and the answer was lost.
+        let again = brought_about(set(license(3), expected)).await;
+        assert!(again.is_empty(), "{again:?}");
+    }
+
+    let refused = manager.remove_license_if(license(1), bob).await;
+    assert!(matches!(refused, Err(ManageError::Conflict)), "{refused:?}");
+    let brought = brought_about(manager.remove_license_if(license(3), bob)).await;
+    assert_eq!(brought, ["license_removed lic"]);
+    let gone = manager.remove_license_if(license(3), bob).await;
+    assert!(matches!(gone, Err(ManageError::UnknownLicense(license)) if license == lic()));
+    let refused = set(license(3), Some(license(1))).await;
+    assert!(matches!(refused, Err(ManageError::Conflict)), "{refused:?}");
+    let brought = brought_about(set(license(2), None)).await;
+    assert_eq!(brought[0], "license_added lic");
+}
+
+/// What expired in the meantime is told by the call and none of its own work.
+#[tokio::test]
+async fn what_expires_meanwhile_does_not_pass_for_the_change() {
+    let world = World::new().await;
+    let (manager, bob) = (&world.manager, bob());
+    let end = world
+        .clock
+        .now()
+        .wall
+        .saturating_add(Duration::from_secs(1));
+    let ending = License::new(lic(), Seats::Limited(1)).with_valid_until(Some(end));
+    manager.set_license(ending, bob).await.unwrap();
+    world.clock.advance(Duration::from_secs(1));
+    let license = |seats| License::new(lic(), Seats::Limited(seats));
+    let refused = manager.set_license_if(license(2), Some(license(1)), bob);
+    assert!(matches!(refused.await, Err(ManageError::Conflict)));
+    let log = manager.events(0, 1_000).await.unwrap();
+    assert_eq!(short(&log[log.len() - 1].kind), "license_expired lic");
 }
 
 #[tokio::test]

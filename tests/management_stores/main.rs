@@ -1,10 +1,11 @@
-//! The stream of events over durable logs: nothing is lost or doubled over a restart of the service,
-//! nor over a switch to another process.
+//! The management API over durable stores: no event is lost or doubled over a restart of the service,
+//! nor over a switch to another process, and of many changes at once each is made or refused.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
 #[path = "../support/sqlite.rs"]
 mod files;
+mod licenses;
 mod restart;
 #[path = "../support/postgres.rs"]
 mod server;
