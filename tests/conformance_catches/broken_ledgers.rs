@@ -38,6 +38,8 @@ enum Fault {
     PlansByDoing,
     LetsTheTimePassForAPlan,
     TellsOfPlans,
+    IgnoresExpectations,
+    ComparesBeforehand,
 }
 
 struct BrokenLedger {
@@ -45,6 +47,39 @@ struct BrokenLedger {
     fault: Fault,
     clock: Arc<ManualClock>,
     changes: Changes,
+}
+
+impl BrokenLedger {
+    /// What the operation comes to where the license is as expected, or whatever is expected.
+    async fn without_expectation(&self, operation: Operation) -> Result<Operation, BackendError> {
+        let (expected, plain) = match operation {
+            Operation::SetLicenseIf { license, expected } => {
+                let id = license.id.clone();
+                ((id, expected), Operation::SetLicense { license })
+            }
+            Operation::RemoveLicenseIf { expected } => {
+                let license = expected.id.clone();
+                let plain = Operation::RemoveLicense {
+                    license: license.clone(),
+                };
+                ((license, Some(expected)), plain)
+            }
+            other => return Ok(other),
+        };
+        if self.fault == Fault::IgnoresExpectations {
+            return Ok(plain);
+        }
+        let (id, expected) = expected;
+        let licenses = self.inner.overview().await?.licenses.into_iter();
+        let mut licenses = licenses.map(|known| known.license);
+        let is_as_expected = licenses.find(|license| license.id == id) == expected;
+        super::a_moment().await;
+        Ok(if is_as_expected {
+            plain
+        } else {
+            Operation::Tick
+        })
+    }
 }
 
 fn ledger(fault: Fault, clock: &Arc<ManualClock>) -> BrokenLedger {
@@ -72,6 +107,12 @@ impl LicenseLedger for BrokenLedger {
         if self.fault == Fault::TellsTooEarly {
             self.changes.everything();
             super::a_moment().await;
+        }
+        if matches!(
+            self.fault,
+            Fault::IgnoresExpectations | Fault::ComparesBeforehand
+        ) {
+            operation = self.without_expectation(operation).await?;
         }
         if let (Fault::ExpiresAMicrosecondLate, Operation::SetLicense { license }) =
             (self.fault, &mut operation)
@@ -250,6 +291,25 @@ async fn overselling_is_caught() {
     let racy = racy_ledger(&clock);
     let case = suite::follower_of_the_log_misses_nothing(racy, clock.clone());
     is_caught("rule 6: the log has no gaps", case).await;
+}
+
+#[tokio::test]
+async fn expectations_that_do_not_hold_are_caught() {
+    caught!(
+        IgnoresExpectations,
+        license_is_changed_only_as_expected,
+        "a license is set only where it is as expected"
+    );
+    caught!(
+        IgnoresExpectations,
+        license_is_removed_only_as_expected,
+        "a license is removed only where it is as expected"
+    );
+    caught!(
+        ComparesBeforehand,
+        one_of_many_with_one_expectation_changes_the_license,
+        "rule 1: of many who expect one license, one changes it"
+    );
 }
 
 #[tokio::test]
