@@ -1,7 +1,9 @@
 //! How a host's OpenAPI document says by which ways a layer takes credentials.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{credential::Carriers, layer::ApiKeyLayer};
 
@@ -33,11 +35,11 @@ use crate::{credential::Carriers, layer::ApiKeyLayer};
 /// [scheme]: https://spec.openapis.org/oas/v3.1.1.html#security-scheme-object
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct SecuritySchemes(Map<String, Value>);
+pub struct SecuritySchemes(BTreeMap<String, Value>);
 
 impl SecuritySchemes {
     pub(crate) fn of(carriers: &Carriers) -> Self {
-        let mut schemes = Map::new();
+        let mut schemes = BTreeMap::new();
         let mut add = |name: &str, scheme| drop(schemes.insert(name.into(), scheme));
         if let Some(header) = &carriers.header {
             let name = header.as_str();
@@ -138,7 +140,8 @@ mod tests {
         assert_eq!(document["security"], json!([]));
         assert_eq!(document["components"]["schemas"], json!({"A": {}}));
         let names = document["components"]["securitySchemes"].as_object();
-        let names: Vec<_> = names.unwrap().keys().cloned().collect();
+        let mut names: Vec<_> = names.unwrap().keys().cloned().collect();
+        names.sort();
         assert_eq!(names, ["apiKeyHeader", "bearerToken", "own"]);
         for mut other in [json!(7), json!({"components": 7})] {
             schemes.add_to(&mut other);

@@ -31,9 +31,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
-            let detail = "The body must be sent as Content-Type: application/json.";
-            let problem = Problem::new(ProblemCode::UnsupportedMediaType, detail);
-            return Err(problem.with_field("content-type"));
+            return Err(not_json());
         }
         parse(&read(request).await?).map(Self)
     }
@@ -45,16 +43,25 @@ pub(super) struct OptionalBody<T>(pub(super) T);
 impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let body: Option<T> = match request.headers().contains_key(CONTENT_TYPE) {
-            true => Body::from_request(request, state).await?.0,
-            false => {
-                let bytes = read(request).await?;
-                parse(if bytes.is_empty() { b"null" } else { &bytes })?
-            }
-        };
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (head, body) = request.into_parts();
+        let is_json = is_json(&head.headers);
+        let bytes = read(Request::from_parts(head, body)).await?;
+        // Many clients name a type also where they send nothing.
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        if !is_json {
+            return Err(not_json());
+        }
+        let body: Option<T> = parse(&bytes)?;
         Ok(Self(body.unwrap_or_default()))
     }
+}
+
+fn not_json() -> Problem {
+    let detail = "The body must be sent as Content-Type: application/json.";
+    Problem::new(ProblemCode::UnsupportedMediaType, detail).with_field("content-type")
 }
 
 async fn read(request: Request) -> Result<bytes::Bytes, Problem> {
