@@ -129,6 +129,7 @@ impl Console {
                     .post(session::sign_in)
                     .delete(session::sign_out),
             )
+            .layer(middleware::map_response(session::unstored))
             .with_state(Sessions {
                 parts: Arc::clone(self.management.parts()),
                 example_path: self.example_path.clone(),

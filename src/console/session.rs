@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    body::Body as ResponseBody,
+    body::Body,
     extract::{FromRequest, OriginalUri, Request, State},
     response::{IntoResponse, Response},
 };
@@ -16,16 +16,14 @@ use zeroize::Zeroizing;
 
 use super::Sessions;
 use crate::{
-    answers::RefusedRequest,
     clock::Timestamp,
-    credential::Presented,
     grant::Grant,
     jwt::SessionError,
     key_store::KeyId,
     manage::{
         Parts, Role,
         caller::{self, Caller},
-        input::Body,
+        input,
         problem::{Problem, ProblemCode},
     },
 };
@@ -64,7 +62,7 @@ pub(super) async fn sign_in(
     State(sessions): State<Sessions>,
     OriginalUri(uri): OriginalUri,
     request: Request,
-) -> Response {
+) -> Result<Response, Response> {
     let parts = &*sessions.parts;
     let (head, body) = request.into_parts();
     let mut body = Request::new(body);
@@ -73,45 +71,29 @@ pub(super) async fn sign_in(
             body.headers_mut().insert(name, value.clone());
         }
     }
-    let Body(SignIn { key }) = match Body::from_request(body, &()).await {
-        Ok(body) => body,
-        Err(problem) => return unstored(problem.into_response()),
-    };
-    let caller = match judge(parts, head, Some(&key)).await {
-        Ok(caller) => caller,
-        Err(response) => return unstored(response),
-    };
-    let (text, expires_at) = match begin(parts, &caller.grant, key) {
-        Ok(session) => session,
-        Err(problem) => return unstored(problem.into_response()),
-    };
-    if text.len() > LONGEST_COOKIE {
-        let detail = "The session is longer than what browsers keep in a cookie.";
-        let problem = Problem::new(ProblemCode::Conflict, detail)
-            .with_remediation("Sign in with a key, or with a token of fewer scopes and modules.");
-        return unstored(problem.into_response());
-    }
+    let signing_in = input::Body::from_request(body, &()).await;
+    let input::Body(SignIn { key }) = signing_in.map_err(IntoResponse::into_response)?;
+    let caller = judge(parts, head, Some(&key)).await?;
+    let session = begin(parts, &caller.grant, key);
+    let (text, expires_at) = session.map_err(IntoResponse::into_response)?;
     let seconds = expires_at.saturating_since(parts.now().wall).as_secs();
     let cookie = parts.cookie.set(&text, mount(uri.path()), seconds);
     let answer = SignedIn::new(&caller, Some(expires_at), Some(&text), &sessions);
-    let mut response = (StatusCode::CREATED, Json(answer)).into_response();
-    response.headers_mut().insert(SET_COOKIE, cookie);
-    unstored(response)
+    Ok((StatusCode::CREATED, [(SET_COOKIE, cookie)], Json(answer)).into_response())
 }
 
 /// Who is signed in.
-pub(super) async fn read(State(sessions): State<Sessions>, request: Request) -> Response {
+pub(super) async fn read(
+    State(sessions): State<Sessions>,
+    request: Request,
+) -> Result<Response, Response> {
     let parts = &*sessions.parts;
     let (head, _) = request.into_parts();
     let session = parts.cookie.session(&head.headers);
     let session = session.as_deref().map(String::as_str);
-    unstored(match judge(parts, head, session).await {
-        Ok(caller) => {
-            let expires_at = caller.grant.expires_at();
-            Json(SignedIn::new(&caller, expires_at, session, &sessions)).into_response()
-        }
-        Err(response) => response,
-    })
+    let caller = judge(parts, head, session).await?;
+    let expires_at = caller.grant.expires_at();
+    Ok(Json(SignedIn::new(&caller, expires_at, session, &sessions)).into_response())
 }
 
 /// Forgets the session.
@@ -119,10 +101,15 @@ pub(super) async fn sign_out(
     State(Sessions { parts, .. }): State<Sessions>,
     OriginalUri(uri): OriginalUri,
 ) -> Response {
-    let mut response = StatusCode::NO_CONTENT.into_response();
     let cookie = parts.cookie.set("", mount(uri.path()), 0);
-    response.headers_mut().insert(SET_COOKIE, cookie);
-    unstored(response)
+    (StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response()
+}
+
+/// No answer here is for anybody else, or for later.
+pub(super) async fn unstored(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, no_store);
+    response
 }
 
 /// The caller behind `text`, where he may manage.
@@ -131,23 +118,33 @@ async fn judge(
     head: request::Parts,
     text: Option<&str>,
 ) -> Result<Caller, Response> {
-    let request = Request::from_parts(head, ResponseBody::empty());
+    let request = Request::from_parts(head, Body::empty());
     let judged = parts.gate.judge(request, text).await;
-    let (request, _) = judged.map_err(|answer| answer.map(ResponseBody::from))?;
-    let grant: Option<Grant> = request.extensions().get().cloned();
-    let grant = grant.ok_or_else(|| {
-        let detail = "The request passed without a caller.";
-        Problem::new(ProblemCode::Internal, detail).into_response()
-    })?;
-    parts.caller(grant).await.map_err(|denial| {
-        let refused = RefusedRequest::new(&request, &Presented::Nothing);
-        let answer = parts.gate.answers.answer(denial, refused);
-        answer.map(ResponseBody::from)
-    })
+    let (request, _) = judged.map_err(|answer| answer.map(Body::from))?;
+    let (_, caller) = parts.caller_of(request).await?;
+    Ok(caller)
+}
+
+/// A session that fits into a cookie, of who was granted.
+fn begin(
+    parts: &Parts,
+    grant: &Grant,
+    text: Zeroizing<String>,
+) -> Result<(Zeroizing<String>, Timestamp), Problem> {
+    let session = session_of(parts, grant, text)?;
+    match session.0.len() {
+        0..=LONGEST_COOKIE => Ok(session),
+        _ => {
+            let detail = "The session is longer than what browsers keep in a cookie.";
+            let problem = Problem::new(ProblemCode::Conflict, detail);
+            let remedy = "Sign in with a key, or with a token of fewer scopes and modules.";
+            Err(problem.with_remediation(remedy))
+        }
+    }
 }
 
 /// A session of who was granted, or the one that he came with.
-fn begin(
+fn session_of(
     parts: &Parts,
     grant: &Grant,
     text: Zeroizing<String>,
@@ -207,9 +204,3 @@ fn mount(path: &str) -> &str {
 
 /// Bytes: with its name and attributes below the 4,096 that every browser keeps (RFC 6265 §6.1).
 const LONGEST_COOKIE: usize = 3_800;
-
-fn unstored(mut response: Response) -> Response {
-    let no_store = HeaderValue::from_static("no-store");
-    response.headers_mut().insert(CACHE_CONTROL, no_store);
-    response
-}

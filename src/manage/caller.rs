@@ -118,26 +118,33 @@ impl Parts {
                 request
             }
         };
-        let grant: Grant = request.extensions().get().cloned().ok_or_else(|| {
+        let (mut request, caller) = self.caller_of(request).await?;
+        request.extensions_mut().insert(caller);
+        Ok(request)
+    }
+
+    /// A request that was granted, with who sent it, where he may manage; otherwise the answer.
+    pub(crate) async fn caller_of(&self, request: Request) -> Result<(Request, Caller), Response> {
+        let grant: Option<&Grant> = request.extensions().get();
+        let grant = grant.cloned().ok_or_else(|| {
             let detail = "The request passed without a caller.";
             Problem::new(ProblemCode::Internal, detail).into_response()
         })?;
         match self.caller(grant).await {
-            Ok(caller) => {
-                let mut request = request;
-                request.extensions_mut().insert(caller);
-                Ok(request)
-            }
-            Err(denial) => {
-                let refused = RefusedRequest::new(&request, &Presented::Nothing);
-                let answer = self.gate.answers.answer(denial, refused);
-                Err(answer.map(Body::from))
-            }
+            Ok(caller) => Ok((request, caller)),
+            Err(denial) => Err(self.refuse(denial, &request)),
         }
     }
 
+    /// The layer's answer to a granted request that is refused all the same.
+    pub(super) fn refuse(&self, denial: Denial, request: &Request) -> Response {
+        let refused = RefusedRequest::new(request, &Presented::Nothing);
+        let answer = self.gate.answers.answer(denial, refused);
+        answer.map(Body::from)
+    }
+
     /// A caller whom the layer knows, in his role.
-    pub(crate) async fn caller(&self, grant: Grant) -> Result<Caller, Denial> {
+    pub(super) async fn caller(&self, grant: Grant) -> Result<Caller, Denial> {
         let applicant = Applicant::new(&grant, &self.gate.gate);
         let role = self.policy.role(applicant).await?;
         Ok(Caller::new(grant, role))

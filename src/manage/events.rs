@@ -42,11 +42,7 @@ use super::{
     problem::Problem,
     refusals::Refusals,
 };
-use crate::{
-    answers::RefusedRequest,
-    credential::Presented,
-    denial::{Denial, DenialCode},
-};
+use crate::denial::{Denial, DenialCode};
 
 mod feed;
 mod places;
@@ -89,8 +85,7 @@ pub(super) async fn follow_events(
             ))
             .with_remediation("End one of them first.")
             .with_retry_after(AGAIN_AFTER);
-        let refused = RefusedRequest::new(&request, &Presented::Nothing);
-        return Err(parts.gate.answers.answer(denial, refused).map(Body::from));
+        return Err(parts.refuse(denial, &request));
     };
     let after = begin(&parts, request.headers()).await;
     let after = after.map_err(IntoResponse::into_response)?;
