@@ -201,7 +201,7 @@ impl KeyManager {
         }
     }
 
-    fn generate(&self, environment: &Environment) -> Result<KeyText, ManageError> {
+    pub(crate) fn generate(&self, environment: &Environment) -> Result<KeyText, ManageError> {
         let text = self.0.formats.generate(environment);
         text.map_err(|error| ManageError::NoRandomBytes(error.into()))
     }

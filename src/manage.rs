@@ -56,7 +56,7 @@ use zeroize::Zeroizing;
 #[cfg(feature = "jwt")]
 use crate::jwt::SessionTokens;
 use crate::{
-    clock::Clock,
+    clock::Now,
     keys::KeyManager,
     layer::{ApiKeyLayer, Shared},
     module_map::{ModuleMap, Requirement},
@@ -213,13 +213,8 @@ impl Management {
 }
 
 impl Parts {
-    #[cfg(feature = "console")]
-    pub(crate) fn now(&self) -> crate::clock::Now {
-        self.clock().now()
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        &*self.gate.gate.lookup.clock
+    pub(crate) fn now(&self) -> Now {
+        self.gate.gate.lookup.clock.now()
     }
 
     #[cfg(feature = "jwt")]

@@ -11,13 +11,15 @@ use http::{
 use utoipa::{
     IntoParams,
     openapi::{
-        Required,
-        path::{Parameter, ParameterBuilder, ParameterIn},
+        path::{Parameter, ParameterIn},
         schema::{ObjectBuilder, Type},
     },
 };
 
-use super::problem::{Problem, ProblemCode};
+use super::{
+    problem::{Problem, ProblemCode},
+    schema::optional_header,
+};
 
 /// The strong entity tag of a state, which must be written without `"` and in visible ASCII.
 pub(super) fn entity_tag(state: impl fmt::Display) -> String {
@@ -112,13 +114,7 @@ impl IntoParams for IfMatch {
             .pattern(Some(format!(r"^(\*|{list})$")));
         let description = "`*`, or a list of entity tags (RFC 9110 §13.1.1): changes only what has \
                            one of them now.";
-        let parameter = ParameterBuilder::new()
-            .name("If-Match")
-            .parameter_in(ParameterIn::Header)
-            .required(Required::False)
-            .description(Some(description))
-            .schema(Some(text));
-        vec![parameter.build()]
+        optional_header("If-Match", description, text)
     }
 }
 

@@ -29,8 +29,7 @@ use http::{
 use utoipa::{
     IntoParams,
     openapi::{
-        Required,
-        path::{Parameter, ParameterBuilder, ParameterIn},
+        path::{Parameter, ParameterIn},
         schema::{ObjectBuilder, Type},
     },
 };
@@ -41,6 +40,7 @@ use super::{
     input::{self, Nothing, Query},
     problem::Problem,
     refusals::Refusals,
+    schema::optional_header,
 };
 use crate::denial::{Denial, DenialCode};
 
@@ -133,13 +133,7 @@ impl IntoParams for LastEventId {
             .minimum(Some(0_u64))
             .maximum(Some(input::GREATEST));
         let description = "Begins after this one. By default with what happens from now on.";
-        let parameter = ParameterBuilder::new()
-            .name("Last-Event-ID")
-            .parameter_in(ParameterIn::Header)
-            .required(Required::False)
-            .description(Some(description))
-            .schema(Some(schema));
-        vec![parameter.build()]
+        optional_header("Last-Event-ID", description, schema)
     }
 }
 

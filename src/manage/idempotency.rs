@@ -17,8 +17,7 @@ use sha2::{Digest, Sha256};
 use utoipa::{
     IntoParams,
     openapi::{
-        Required,
-        path::{Parameter, ParameterBuilder, ParameterIn},
+        path::{Parameter, ParameterIn},
         schema::{ObjectBuilder, Type},
     },
 };
@@ -29,6 +28,7 @@ use super::{
     caller::Caller,
     input::only,
     problem::{Problem, ProblemCode},
+    schema::optional_header,
 };
 use crate::{
     clock::Timestamp,
@@ -72,13 +72,7 @@ impl IntoParams for IdempotencyKey {
             .pattern(Some("^[!-~]+$"));
         let description = "The caller's requests with the same one are one request: what is sent \
                            again is answered as the first was. With another body: 422.";
-        let parameter = ParameterBuilder::new()
-            .name("Idempotency-Key")
-            .parameter_in(ParameterIn::Header)
-            .required(Required::False)
-            .description(Some(description))
-            .schema(Some(text));
-        vec![parameter.build()]
+        optional_header("Idempotency-Key", description, text)
     }
 }
 
@@ -111,7 +105,7 @@ impl Parts {
                 Err(ManageError::NotFound(_)) => {}
                 Err(error) => return Err(error.into()),
             }
-            let now = self.clock().now().wall;
+            let now = self.now().wall;
             let text = text_at(now);
             let new = new.clone().with_id(id.clone());
             let made = self.manager.import_at(new, &text, now, &caller.actor);
@@ -144,7 +138,7 @@ impl Parts {
         let end = key.record.created_at.saturating_add(LONGEST_CREATION);
         let has = |module: &Module| key.modules.iter().any(|known| known.module == *module);
         // They are assigned at once: a key that has some of them had all of them.
-        if end <= self.clock().now().wall || new.modules.iter().any(has) {
+        if end <= self.now().wall || new.modules.iter().any(has) {
             return Ok(key);
         }
         let completed = self
@@ -193,19 +187,11 @@ impl Parts {
         Ok(text_of(record.revision))
     }
 
-    /// A text that nobody has.
-    pub(super) fn random_text(&self, environment: &Environment) -> Result<KeyText, Problem> {
-        let mut entropy = Zeroizing::new([0; 32]);
-        let random = getrandom::fill(&mut *entropy);
-        random.map_err(|error| ManageError::NoRandomBytes(error.into()))?;
-        Ok(self.manager.text_from(environment, &entropy))
-    }
-
     /// A key that was regenerated with the same `Idempotency-Key` before was so with the same grace,
     /// as far as the key tells. It does not tell how long the grace was, but whether there was one,
     /// and when it ends.
     fn check_repeated(&self, record: &KeyRecord, grace: Duration) -> Result<(), Problem> {
-        let now = self.clock().now().wall;
+        let now = self.now().wall;
         let may_be_same = match &record.previous {
             // One that has expired gives no grace.
             None => grace.is_zero() || record.expires_at.is_some_and(|end| end <= now),

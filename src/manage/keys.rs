@@ -235,7 +235,7 @@ pub(super) async fn regenerate_key(
                 let text = parts.next_text(&key.record, sent, grace, &caller)?;
                 (text, Some(key.record.revision))
             }
-            None => (parts.random_text(&key.record.environment)?, None),
+            None => (parts.manager.generate(&key.record.environment)?, None),
         };
         Ok((text, its_revision))
     };

@@ -106,20 +106,15 @@ impl LicenseStatus {
 }
 
 impl Parts {
-    fn status(&self, license: &License, overview: &Overview) -> LicenseStatus {
-        let now = self.clock().now().wall;
-        LicenseStatus::of(license, overview, now)
-    }
-
-    /// What is known of a license; nothing where there is none with this id.
-    async fn used_license(&self, id: &LicenseId) -> Result<Option<UsedLicense>, Problem> {
+    /// All licenses, in order of their id.
+    async fn used_licenses(&self) -> Result<Vec<UsedLicense>, Problem> {
         let overview = self.manager.overview().await?;
-        let licenses = overview.licenses.iter();
-        let found = licenses.clone().find(|used| used.license.id == *id);
-        Ok(found.map(|used| {
-            let status = self.status(&used.license, &overview);
+        let now = self.now().wall;
+        let licenses = overview.licenses.iter().map(|used| {
+            let status = LicenseStatus::of(&used.license, &overview, now);
             UsedLicense::new(used.clone(), status)
-        }))
+        });
+        Ok(licenses.collect())
     }
 }
 
@@ -134,12 +129,7 @@ pub(super) async fn list_licenses(
     State(parts): State<Arc<Parts>>,
     _: Query<Nothing>,
 ) -> Result<Json<Vec<UsedLicense>>, Problem> {
-    let overview = parts.manager.overview().await?;
-    let licenses = overview.licenses.iter().map(|used| {
-        let status = parts.status(&used.license, &overview);
-        UsedLicense::new(used.clone(), status)
-    });
-    Ok(Json(licenses.collect()))
+    Ok(Json(parts.used_licenses().await?))
 }
 
 /// Adds a license, or changes seats and validity of the one with this id together.
@@ -194,7 +184,8 @@ pub(super) async fn set_license(
         StatusCode::OK
     };
     // Nothing where somebody else has removed it since.
-    let license = parts.used_license(&id).await?;
+    let licenses = parts.used_licenses().await?;
+    let license = licenses.into_iter().find(|license| license.id == id);
     let license = license.ok_or(ManageError::UnknownLicense(id))?;
     let tag = etag::header(&license.etag);
     Ok((status, tag, Json(license)).into_response())

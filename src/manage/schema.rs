@@ -3,7 +3,8 @@
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        OpenApi, OpenApiBuilder, RefOr, Schema,
+        OpenApi, OpenApiBuilder, RefOr, Required, Schema,
+        path::{Parameter, ParameterBuilder, ParameterIn},
         schema::{
             AnyOfBuilder, ComponentsBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType,
             Type,
@@ -27,6 +28,21 @@ pub(super) fn not_collected() -> OpenApi {
         .schema_from::<KeyId>();
     let document = OpenApiBuilder::new().components(Some(components.build()));
     document.build()
+}
+
+/// A header that may be left out.
+pub(super) fn optional_header(
+    name: &str,
+    description: &str,
+    schema: ObjectBuilder,
+) -> Vec<Parameter> {
+    let parameter = ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(schema));
+    vec![parameter.build()]
 }
 
 macro_rules! name_schema {

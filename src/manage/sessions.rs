@@ -50,7 +50,7 @@ pub(super) async fn begin_session(
     _: Query<Nothing>,
     _: OptionalBody<Nothing>,
 ) -> Result<(StatusCode, Json<BegunSession>), Problem> {
-    let now = parts.clock().now();
+    let now = parts.now();
     // Not reachable: without them there is no such route.
     let sessions = parts.sessions.as_ref().ok_or_else(|| {
         let detail = "No sessions are given out here.";

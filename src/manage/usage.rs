@@ -105,7 +105,7 @@ pub(super) async fn read_usage(
     Query(UsageQuery { hours }): Query<UsageQuery>,
 ) -> Result<Json<Usage>, Problem> {
     input::check_bounds("hours", hours, 1..=MOST_HOURS)?;
-    let now = parts.clock().now().wall.unix_seconds();
+    let now = parts.now().wall.unix_seconds();
     let back = i64::try_from((hours - 1) * 3_600).unwrap_or(i64::MAX);
     let since = Timestamp::from_unix_seconds(now.saturating_sub(back));
     Ok(Json(Usage::new(parts.manager.usage(&id, since).await?)))
