@@ -17,7 +17,9 @@ impl KeyManager {
     /// [`KeyFormats::generate`](crate::KeyFormats::generate), keep it, and
     /// [`import`](Self::import) it under an id of yours.
     ///
-    /// An id of yours should not be used again soon after its key was deleted.
+    /// An id of yours should not be used again soon after its key was deleted: a call about the old key
+    /// that is still under way in another process, such as [`reconcile`](Self::reconcile), would do to
+    /// the new key what it was to do to the old one.
     ///
     /// # Errors
     ///

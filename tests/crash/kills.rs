@@ -17,7 +17,7 @@ use tower_api_key::Actor;
 
 use super::{
     Database, setting,
-    workload::{LICENSES, Outcome, Possible, Random, SEATS, Step, assert_sound},
+    workload::{Client, LICENSES, Outcome, Possible, Random, SEATS, Step, assert_sound},
 };
 
 const PROCESSES: usize = 4;
@@ -27,8 +27,8 @@ async fn kills(database: Database) {
     store.add_licenses(LICENSES.map(str::to_owned), SEATS).await;
     let each = setting("CRASH_KILLS", 20_usize).div_ceil(PROCESSES);
     let mut processes = JoinSet::new();
-    for client in 0..PROCESSES {
-        processes.spawn(one_after_the_other(database.clone(), client, each));
+    for number in 0..PROCESSES {
+        processes.spawn(one_after_the_other(database.clone(), number, each));
     }
     let (mut acknowledged, mut unknown) = (0, 0);
     let all = processes.join_all().await;
@@ -52,9 +52,10 @@ async fn kills(database: Database) {
 }
 
 /// Kills a client so often, and lets the last one end by itself.
-async fn one_after_the_other(database: Database, client: usize, kills: usize) -> Possible {
+async fn one_after_the_other(database: Database, number: usize, kills: usize) -> Possible {
     let mut possible = Possible::default();
-    let mut random = Random::new(setting("CRASH_SEED", 1) + 1_000 * client as u64);
+    let mut random = Random::new(setting("CRASH_SEED", 1) + 1_000 * number as u64);
+    let mut client = Client::new(number, 0..0);
     for kill in 0..=kills {
         let seed = random.below(u64::MAX);
         let mut process = Process::start(&database, client, seed, (kill == kills).then_some(12));
@@ -73,10 +74,11 @@ async fn one_after_the_other(database: Database, client: usize, kills: usize) ->
         // What it had written before.
         while process.read_line(&mut possible).await {}
         let ended: ExitStatus = process.child.wait().await.unwrap();
-        assert_eq!(ended.success(), kill == kills, "{client}: {ended}");
+        assert_eq!(ended.success(), kill == kills, "{number}: {ended}");
         if let Some(step) = process.running {
             possible.ended(&step, Outcome::Unknown);
         }
+        client = process.client;
     }
     possible
 }
@@ -86,14 +88,17 @@ struct Process {
     lines: Lines<BufReader<ChildStdout>>,
     begun: u64,
     running: Option<Step>,
+    client: Client,
 }
 
 impl Process {
-    fn start(database: &Database, client: usize, seed: u64, calls: Option<u64>) -> Self {
+    fn start(database: &Database, client: Client, seed: u64, calls: Option<u64>) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
         command
             .args(["--exact", "kills::process_that_is_killed", "--nocapture"])
-            .env("CRASH_CLIENT", client.to_string())
+            .env("CRASH_CLIENT", client.number().to_string())
+            .env("CRASH_CLIENT_FIRST_KEY", client.keys().start.to_string())
+            .env("CRASH_CLIENT_END_OF_KEYS", client.keys().end.to_string())
             .env("CRASH_CLIENT_SEED", seed.to_string())
             .env("CRASH_CLIENT_CALLS", calls.unwrap_or(u64::MAX).to_string())
             .stdin(Stdio::null())
@@ -114,6 +119,7 @@ impl Process {
             lines,
             begun: 0,
             running: None,
+            client,
         }
     }
 
@@ -124,12 +130,16 @@ impl Process {
         };
         match line.split_once(": ") {
             Some(("begin", step)) => {
-                assert_eq!(self.running.replace(Step::read(step)), None);
+                let step = Step::read(step);
+                self.client.begins(&step);
+                assert_eq!(self.running.replace(step), None);
                 self.begun += 1;
             }
             Some(("end", outcome)) => {
                 let step = self.running.take().unwrap();
-                possible.ended(&step, Outcome::read(outcome));
+                let outcome = Outcome::read(outcome);
+                self.client.ended(&step, outcome);
+                possible.ended(&step, outcome);
             }
             // What the test harness says.
             _ => {}
@@ -141,9 +151,11 @@ impl Process {
 /// Does nothing unless it was started by one of the tests below.
 #[tokio::test]
 async fn process_that_is_killed() {
-    let Ok(client) = env::var("CRASH_CLIENT") else {
+    let Ok(number) = env::var("CRASH_CLIENT") else {
         return;
     };
+    let keys = setting("CRASH_CLIENT_FIRST_KEY", 0)..setting("CRASH_CLIENT_END_OF_KEYS", 0);
+    let mut client = Client::new(number.parse().unwrap(), keys);
     let database = match env::var("CRASH_FILE") {
         Ok(path) => Database::Sqlite(path.into()),
         Err(_) => Database::in_tenant(
@@ -157,10 +169,13 @@ async fn process_that_is_killed() {
     // The harness does not end its own line.
     say("");
     for _ in 0..setting("CRASH_CLIENT_CALLS", 0_u64) {
-        let step = Step::random(client.parse().unwrap(), &mut random);
+        let step = client.next(&mut random);
+        client.begins(&step);
         say(&format!("begin: {step}"));
         let result = step.take(&manager).await;
-        match Outcome::of(&result) {
+        let outcome = Outcome::of(&result);
+        client.ended(&step, outcome);
+        match outcome {
             Outcome::Unknown => say(&format!("end: {result:?}")),
             outcome => say(&format!("end: {outcome:?}")),
         }

@@ -10,7 +10,7 @@ use tower_api_key::Actor;
 
 use super::{
     Database, Store, server, setting, until,
-    workload::{LICENSES, Outcome, Possible, Random, SEATS, Step, assert_sound},
+    workload::{Client, LICENSES, Outcome, Possible, Random, SEATS, assert_sound},
 };
 
 const CLIENTS: usize = 4;
@@ -88,25 +88,28 @@ async fn postgres_survives_its_own_crash() {
 
 /// Calls until it is over; in an outage no more than once.
 async fn operate(
-    client: usize,
+    number: usize,
     store: Store,
     mut phase: watch::Receiver<Phase>,
     counts: Arc<Counts>,
 ) -> Possible {
     let manager = store.manager();
     let mut possible = Possible::default();
-    let mut random = Random::new(setting("CRASH_SEED", 1) + 1_000 * client as u64);
+    let mut random = Random::new(setting("CRASH_SEED", 1) + 1_000 * number as u64);
+    let mut client = Client::new(number, 0..0);
     while *phase.borrow() != Phase::Over {
-        let step = Step::random(client, &mut random);
+        let step = client.next(&mut random);
+        client.begins(&step);
         // Any error but one that names an outage is a panic here.
         let outcome = Outcome::of(&step.take(&manager).await);
+        client.ended(&step, outcome);
         possible.ended(&step, outcome);
         if outcome == Outcome::Unknown {
-            counts.outages[client].fetch_add(1, SeqCst);
+            counts.outages[number].fetch_add(1, SeqCst);
             let back = phase.wait_for(|phase| *phase != Phase::Down).await;
             drop(back.unwrap());
         } else {
-            counts.acknowledged[client].fetch_add(1, SeqCst);
+            counts.acknowledged[number].fetch_add(1, SeqCst);
         }
     }
     possible

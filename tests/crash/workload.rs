@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    ops::Range,
 };
 
 use tower_api_key::{
@@ -58,25 +59,6 @@ impl Step {
         }
     }
 
-    /// What the client with this number does next.
-    pub(super) fn random(client: usize, random: &mut Random) -> Self {
-        let key = format!("c{client}-{}", random.below(KEYS));
-        let mut any = || LICENSES[random.below(LICENSES.len() as u64) as usize].to_owned();
-        let (first, second) = (any(), any());
-        match random.below(16) {
-            0..4 if first == second => Self::Create(key, vec![first]),
-            0..4 => Self::Create(key, vec![first, second]),
-            4..8 => Self::Assign(key, first),
-            8..11 => Self::Unassign(key, first),
-            11 => Self::Revoke(key),
-            12..14 => Self::Delete(key),
-            _ => Self::Seats(
-                LICENSES[client % LICENSES.len()].to_owned(),
-                random.below(5) as u32,
-            ),
-        }
-    }
-
     pub(super) async fn take(&self, manager: &KeyManager) -> Result<(), ManageError> {
         let actor = Actor::system();
         let id = |key: &str| KeyId::new(key).unwrap();
@@ -99,6 +81,78 @@ impl Step {
             }
         }
     }
+}
+
+/// A client and its keys: those that it may have made and has not deleted, by number.
+///
+/// An id is not used again after its key was deleted, as [`KeyManager::create`] asks: another client
+/// that reconciles meanwhile could take the new key for the old one. So the newest is never deleted,
+/// and no other one is made again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Client {
+    number: usize,
+    keys: Range<u64>,
+}
+
+impl Client {
+    pub(super) fn new(number: usize, keys: Range<u64>) -> Self {
+        Self { number, keys }
+    }
+
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
+    pub(super) fn keys(&self) -> Range<u64> {
+        self.keys.clone()
+    }
+
+    /// What it does next.
+    pub(super) fn next(&self, random: &mut Random) -> Step {
+        let key = |number| format!("c{}-{number}", self.number);
+        let Range { start, end } = self.keys;
+        // Also the one that was deleted last, or was never there.
+        let any = key((start + random.below(end - start + 1)).saturating_sub(1));
+        let mut license = || LICENSES[random.below(LICENSES.len() as u64) as usize].to_owned();
+        let (first, second) = (license(), license());
+        match random.below(16) {
+            0..4 => {
+                let is_full = end - start == KEYS;
+                let again = end > start && (is_full || random.below(4) == 0);
+                let modules = BTreeSet::from([first, second]).into_iter().collect();
+                Step::Create(key(if again { end - 1 } else { end }), modules)
+            }
+            4..8 => Step::Assign(any, first),
+            8..11 => Step::Unassign(any, first),
+            11 => Step::Revoke(any),
+            12..14 if end - start > 1 => {
+                let again = start > 0 && random.below(4) == 0;
+                Step::Delete(key(if again { start - 1 } else { start }))
+            }
+            _ => Step::Seats(
+                LICENSES[self.number % LICENSES.len()].to_owned(),
+                random.below(5) as u32,
+            ),
+        }
+    }
+
+    pub(super) fn begins(&mut self, step: &Step) {
+        if let Step::Create(key, _) = step {
+            self.keys.end = self.keys.end.max(number(key) + 1);
+        }
+    }
+
+    pub(super) fn ended(&mut self, step: &Step, outcome: Outcome) {
+        match (step, outcome) {
+            (Step::Delete(_), Outcome::Unknown) => {}
+            (Step::Delete(key), _) => self.keys.start = self.keys.start.max(number(key) + 1),
+            _ => {}
+        }
+    }
+}
+
+fn number(key: &str) -> u64 {
+    key.split_once('-').unwrap().1.parse().unwrap()
 }
 
 /// How a call ended.
