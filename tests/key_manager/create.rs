@@ -11,7 +11,10 @@ use tower_api_key::{
     Tier, Unlicensed,
 };
 
-use crate::support::{Fault, World, alice, bob, by, id, launcher, lic, open};
+use crate::{
+    interrupted::Fault,
+    support::{World, alice, bob, by, id, launcher, lic, open},
+};
 
 fn hex_text() -> KeyText {
     KeyText::new("rk_live_0123456789abcdef0123456789abcdef")

@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, time::Duration};
 use futures_util::future::BoxFuture;
 use tower_api_key::{Actor, KeyHasher, KeyPatch, KeyText, ManageError, NewKey};
 
-use crate::support::{Fault, World, alice, bob, id, launcher, open};
+use crate::{
+    interrupted::Fault,
+    support::{World, alice, bob, id, launcher, open},
+};
 
 /// A call, made by somebody.
 #[derive(Clone, Copy)]

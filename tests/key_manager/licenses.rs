@@ -7,7 +7,10 @@ use tower_api_key::{
     Clock, License, LicenseId, ManageError, Module, NewKey, Reason, Seats, Status,
 };
 
-use crate::support::{Fault, World, alice, bob, id, launcher, lic, short};
+use crate::{
+    interrupted::Fault,
+    support::{World, alice, bob, id, launcher, lic, short},
+};
 
 fn new(name: &str) -> NewKey {
     NewKey::named(name)

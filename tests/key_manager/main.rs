@@ -8,6 +8,8 @@
 mod change;
 mod create;
 mod faults;
+#[path = "../support/interrupted.rs"]
+mod interrupted;
 mod licenses;
 mod plan;
 mod reconcile;

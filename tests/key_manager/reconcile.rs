@@ -4,7 +4,8 @@ use tower_api_key::{Holder, KeyDigest, KeyStore, LicenseLedger, Operation};
 
 use crate::{
     faults::{new, world},
-    support::{Fault, World, alice, bob, by, id, launcher, open},
+    interrupted::Fault,
+    support::{World, alice, bob, by, id, launcher, open},
 };
 
 /// A world in which `k1` was deleted, `k2` disabled, `k3` enabled, `k4` given an end and `k5`
