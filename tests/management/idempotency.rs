@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tower_api_key::{
-    KeyQuery, KeyStore, LicenseEvent, ManualClock, MemoryKeyStore, MemoryLedger, NewKey,
-};
+use tower_api_key::{KeyQuery, KeyStore, LicenseEvent, NewKey};
 
 use crate::{
-    faulty::{self, Calls},
+    interrupted::Fault,
     support::{Answer, Client, World, module},
 };
 
@@ -220,21 +218,10 @@ async fn texts_follow_from_the_secret() {
 #[tokio::test]
 async fn creation_that_is_cut_short_anywhere_is_completed_by_its_retry() {
     for answered in 0.. {
-        let (clock, calls) = (Arc::new(ManualClock::new()), Calls::new());
-        let store = MemoryKeyStore::new();
-        let ledger = MemoryLedger::new().with_clock(clock.clone());
-        let front = faulty::Store(store.clone(), calls.clone());
-        let beneath = faulty::Ledger(ledger.clone(), calls.clone());
-        let world = World::over(clock, store, ledger, front, beneath, |b| b).await;
-        // Who calls is remembered from here on.
-        world
-            .call("GET", "/keys", &world.manager, None)
-            .await
-            .is(200);
-
-        calls.answer(answered);
+        let (world, plan) = World::interrupted().await;
+        plan.fail(answered + 1, Fault::Outage);
         let broken = create(&world, "a", &body()).await;
-        calls.heal();
+        plan.lift();
         world.clock.advance(std::time::Duration::from_secs(1));
         let retry = create(&world, "a", &body()).await;
         let key = retry.is(201).json();

@@ -10,9 +10,10 @@ mod audit;
 mod backends;
 mod document;
 mod events;
-mod faulty;
 mod idempotency;
 mod input;
+#[path = "../support/interrupted.rs"]
+mod interrupted;
 mod keys;
 mod licenses;
 mod modules;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tower_api_key::{
-    Actor, KeyId, License, NewKey, Seats,
+    Actor, KeyId, KeyPatch, License, NewKey, Seats,
     manage::{MANAGEMENT_MODULE, ManagementPolicy},
 };
 
@@ -332,6 +332,51 @@ async fn callers_may_do_what_their_role_allows_and_a_refused_call_changes_nothin
         let path = template.replace("ID", id.as_str());
         let answer = world.call(method, &path, &world.administrator, body).await;
         assert_eq!(answer.status, administrator, "{call}: {:?}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn key_that_is_made_an_administrator_meanwhile_has_the_modules_it_had() {
+    for (method, had) in [("PUT", false), ("DELETE", true)] {
+        let mut undone = 0;
+        for at in 1.. {
+            let (world, plan) = World::interrupted().await;
+            let (id, system) = (world.outsider.id.clone(), Actor::system());
+            let launcher = [module("launcher")];
+            if had {
+                world.keys.assign(&id, &launcher, &system).await.unwrap();
+            }
+            let (keys, promoted) = (world.keys.clone(), id.clone());
+            plan.interrupt(at, async move {
+                let patch = KeyPatch::new().with_administrator(true);
+                keys.update(&promoted, &patch, &Actor::system())
+                    .await
+                    .unwrap();
+            });
+            let path = format!("/keys/{id}/modules/launcher");
+            let answer = world.call(method, &path, &world.manager, None).await;
+            let was_interrupted = plan.lift();
+            let has = async || {
+                let key = world.keys.read(&id).await.unwrap();
+                key.modules.iter().any(|known| known.module == launcher[0])
+            };
+            if answer.status == 403 {
+                answer.refused(403, "forbidden");
+                assert_eq!(has().await, had, "{method} interrupted at {at}");
+                let log = world.keys.events(0, usize::MAX).await.unwrap();
+                let by_manager = log
+                    .iter()
+                    .filter(|event| event.actor == world.manager.actor());
+                undone += usize::from(by_manager.count() > 0);
+            } else {
+                assert!(answer.status.is_success(), "{}", answer.status);
+                assert_eq!(has().await, !had, "{method} interrupted at {at}");
+            }
+            if !was_interrupted {
+                break;
+            }
+        }
+        assert!(undone > 0, "{method} was never undone");
     }
 }
 

@@ -15,6 +15,8 @@ use tower_api_key::{
     manage::{MANAGEMENT_MODULE, Management, ManagementBuilder},
 };
 
+use crate::interrupted::{self, Plan};
+
 /// Where the API is nested.
 pub(crate) const MOUNT: &str = "/manage/v1";
 
@@ -119,6 +121,20 @@ impl World {
             manager,
             outsider,
         }
+    }
+
+    /// With backends that follow a plan, once what is there at the start is made and the manager has
+    /// called: who calls is remembered from then on.
+    pub(crate) async fn interrupted() -> (Self, Arc<Plan>) {
+        let (store, clock) = (MemoryKeyStore::new(), Arc::new(ManualClock::new()));
+        let ledger = MemoryLedger::new().with_clock(clock.clone());
+        let plan = Arc::new(Plan::default());
+        let front = interrupted::Store(store.clone(), plan.clone());
+        let beneath = interrupted::Ledger(ledger.clone(), plan.clone());
+        let world = Self::over(clock, store, ledger, front, beneath, |settings| settings).await;
+        let called = world.call("GET", "/keys", &world.manager, None).await;
+        called.is(200);
+        (world, plan)
     }
 
     /// What the service answers to a request.
