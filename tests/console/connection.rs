@@ -1,5 +1,7 @@
 //! A connection that is lost: the page says so, and goes on by itself.
 
+use std::{fs, path::Path};
+
 use serde_json::json;
 
 use crate::{
@@ -67,4 +69,51 @@ async fn hub_that_comes_back_is_gone_on_with() {
     window
         .until("text('h1') === 'License & Features' && $('[data-license=launcher]')")
         .await;
+}
+
+#[tokio::test]
+async fn data_that_is_put_back_from_a_copy_is_shown_as_it_is_then() {
+    let (used, copy) = (folder(), folder());
+    let database = format!("sqlite:{}", used.join("hub.db").display());
+    let key = "rk_live_1234567890abcdef1234567890abcdef";
+    let start = |listen: &str| {
+        let mut command = command(&["--listen", listen, "--database", &database]);
+        // Sessions outlive the process.
+        command.env("HUB_SECRET", "one secret of 32 characters, kept");
+        let mut hub = Hub::run(command.env("HUB_ADMIN_KEY", key));
+        hub.keys.insert("Administrator".to_owned(), key.to_owned());
+        hub
+    };
+    let hub = start("127.0.0.1:0");
+    let address = hub.address.clone();
+    drop(hub);
+    copy_files(&used, &copy);
+    let hub = start(&address);
+    let window = Window::open().await;
+    window.goto(&format!("http://{address}/console")).await;
+    sign_in(&window, key).await;
+    make_key(&hub, json!({"name": "Made after the copy"}));
+    window.until("row('key-row', 'Made after the copy')").await;
+
+    drop(hub);
+    window.until(LOST).await;
+    copy_files(&copy, &used);
+    let hub = start(&address);
+    window
+        .until(&format!(
+            "!{LOST} && row('key-row', 'Administrator') && !row('key-row', 'Made after the copy')"
+        ))
+        .await;
+    make_key(&hub, json!({"name": "Made since"}));
+    window.until("row('key-row', 'Made since')").await;
+}
+
+/// Makes `to` hold what `from` holds.
+fn copy_files(from: &Path, to: &Path) {
+    fs::remove_dir_all(to).expect("removed");
+    fs::create_dir(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("a file");
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+    }
 }
