@@ -20,6 +20,10 @@ use crate::support::World;
 struct Desk {
     clock: Arc<ManualClock>,
     layer: ApiKeyLayer,
+    #[cfg(feature = "console")]
+    management: Management,
+    #[cfg(feature = "console")]
+    sessions: SessionTokens,
     app: Router,
 }
 
@@ -39,9 +43,17 @@ impl Desk {
             .with_token_verifier(verifier.build().unwrap())
             .build()
             .unwrap();
-        let management = Management::builder(&layer).with_sessions(sessions);
-        let app = management.build().unwrap().router();
-        Self { clock, layer, app }
+        let management = Management::builder(&layer).with_sessions(sessions.clone());
+        let management = management.build().unwrap();
+        Self {
+            clock,
+            layer,
+            app: management.router(),
+            #[cfg(feature = "console")]
+            management,
+            #[cfg(feature = "console")]
+            sessions,
+        }
     }
 
     async fn key(&self, new: NewKey) -> String {
@@ -181,4 +193,43 @@ async fn without_sessions_there_is_no_such_call() {
         .refused(404, "not_found");
     let paths = &world.management.openapi()["paths"];
     assert!(paths.get("/sessions").is_none() && paths.get("/licenses").is_some());
+}
+
+#[cfg(feature = "console")]
+#[tokio::test]
+async fn console_keeps_no_session_that_a_browser_would_drop() {
+    use tower_api_key::{Scope, console::Console, jwt::Session};
+
+    let mut desk = Desk::new();
+    desk.app = Console::new(&desk.management).unwrap().router();
+    for (scopes, fits) in [(1, true), (200, false)] {
+        let scopes = (0..scopes).map(|n| Scope::new(format!("a-rather-long-scope:{n}")).unwrap());
+        let session = Session::of("user-7")
+            .with_administrator(true)
+            .with_scopes(scopes);
+        let session = desk.sessions.issue(&session, desk.clock.now()).unwrap();
+        let body = json!({"key": session.text.expose()}).to_string();
+        let request = Request::post("/session").header("content-type", "application/json");
+        let request = request.body(Body::from(body)).unwrap();
+        let answer = desk.app.clone().oneshot(request).await.unwrap();
+        let (head, body) = answer.into_parts();
+        let cookie = head.headers.get("set-cookie");
+        let cookie = cookie.map(|cookie| cookie.to_str().unwrap());
+        if fits {
+            assert_eq!(head.status, StatusCode::CREATED);
+            let cookie = cookie.unwrap();
+            assert!(cookie.contains(session.text.expose()), "{cookie}");
+            // RFC 6265 §6.1, for name, value and attributes together.
+            assert!(cookie.len() <= 4_096, "{cookie}");
+        } else {
+            assert_eq!(head.status, StatusCode::CONFLICT);
+            assert_eq!(cookie, None);
+            let body = body.collect().await.unwrap().to_bytes();
+            let problem: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(
+                problem["detail"],
+                "The session is longer than what browsers keep in a cookie."
+            );
+        }
+    }
 }
