@@ -1,6 +1,7 @@
 //! The contract of the key store, and the record it keeps.
 
 use std::{
+    cmp::Ordering,
     collections::BTreeSet,
     fmt,
     hash::{Hash, Hasher},
@@ -359,12 +360,14 @@ impl KeyRecord {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct KeyQuery {
-    /// Only those whose id comes after this one.
+    /// Only those whose id comes after this one, in the order asked for.
     pub after: Option<KeyId>,
     /// At most this many.
     pub limit: usize,
     /// Only those whose name contains this text, ASCII letters in either case.
     pub name_contains: Option<String>,
+    /// The last id first.
+    pub descending: bool,
 }
 
 impl KeyQuery {
@@ -376,7 +379,8 @@ impl KeyQuery {
         }
     }
 
-    /// Only those whose id comes after this one. By default it starts at the beginning.
+    /// Only those whose id comes after this one, in the order asked for. By default it starts at the
+    /// beginning.
     ///
     /// ```
     /// # use tower_api_key::{KeyId, KeyQuery};
@@ -401,10 +405,32 @@ impl KeyQuery {
         self
     }
 
+    /// Whether the last id comes first: as those that a [`KeyManager`](crate::KeyManager) gives sort
+    /// by creation, the newest key. By default not.
+    ///
+    /// ```
+    /// # use tower_api_key::KeyQuery;
+    /// KeyQuery::first(10).with_descending(true); // the ten newest
+    /// ```
+    #[must_use]
+    pub fn with_descending(mut self, descending: bool) -> Self {
+        self.descending = descending;
+        self
+    }
+
+    /// Which of two ids comes first in the order asked for.
+    pub fn compare(&self, one: &KeyId, other: &KeyId) -> Ordering {
+        match self.descending {
+            false => one.cmp(other),
+            true => other.cmp(one),
+        }
+    }
+
     /// Whether a record is one of those asked for, the limit aside.
     pub fn matches(&self, record: &KeyRecord) -> bool {
         let name = || record.name.to_ascii_lowercase();
-        self.after.as_ref().is_none_or(|after| record.id > *after)
+        let is_after = |after: &KeyId| self.compare(after, &record.id).is_lt();
+        self.after.as_ref().is_none_or(is_after)
             && self
                 .name_contains
                 .as_ref()
@@ -427,7 +453,8 @@ impl KeyQuery {
 ///    `Conflict`, or `NotFound`, or `DuplicateDigest`. It leaves `last_used_at` as stored.
 /// 4. [`delete`](Self::delete) removes a record and answers whether it was there.
 /// 5. [`list`](Self::list) answers the records that [`KeyQuery::matches`], in order of the id's
-///    bytes: those whose id comes after `after`, which no record needs to have, and whose name
+///    bytes, or `descending` ([`KeyQuery::compare`]): those whose id comes after `after` in this
+///    order, which no record needs to have, and whose name
 ///    contains `name_contains` as plain text, ASCII letters in either case. Of these it answers the
 ///    first `limit`: none where that is 0, all where it is greater than their number.
 /// 6. [`record_last_used`](Self::record_last_used) raises `last_used_at` to the instants given,

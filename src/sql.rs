@@ -18,7 +18,7 @@ mod told;
 mod turns;
 mod usage;
 
-pub(crate) use key_row::{bind_key, key_columns, read_key};
+pub(crate) use key_row::{bind_key, key_columns, list_after, read_key};
 pub(crate) use ledger::{
     EventRow, HolderColumns, LineRows, OverviewRow, RESTORED_AT_ONCE, ReadExcerpt, at_most,
     from_json, holder_state,

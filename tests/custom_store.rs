@@ -84,14 +84,12 @@ impl KeyStore for JsonStore {
     }
 
     async fn list(&self, query: &KeyQuery) -> Result<Vec<KeyRecord>, BackendError> {
-        let matches = |key: &&KeyRecord| query.matches(key);
         self.with(|keys| {
-            Ok(keys
-                .iter()
-                .filter(matches)
-                .take(query.limit)
-                .cloned()
-                .collect())
+            let mut records = keys.clone();
+            records.retain(|key| query.matches(key));
+            records.sort_by(|one, other| query.compare(&one.id, &other.id));
+            records.truncate(query.limit);
+            Ok(records)
         })
     }
 

@@ -47,14 +47,11 @@ impl KeyStore for FixedStore {
     }
 
     async fn list(&self, query: &KeyQuery) -> Result<Vec<KeyRecord>, BackendError> {
-        let matching = |r: &&KeyRecord| query.matches(r);
-        Ok(self
-            .0
-            .iter()
-            .filter(matching)
-            .take(query.limit)
-            .cloned()
-            .collect())
+        let mut records = self.0.clone();
+        records.retain(|record| query.matches(record));
+        records.sort_by(|one, other| query.compare(&one.id, &other.id));
+        records.truncate(query.limit);
+        Ok(records)
     }
 
     async fn record_last_used(&self, _: &[(KeyId, Timestamp)]) -> Result<(), BackendError> {

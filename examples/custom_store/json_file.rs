@@ -133,7 +133,7 @@ impl KeyStore for JsonFile {
         let entries = self.read().await?;
         let records = entries.into_iter().map(|entry| entry.record);
         let mut records: Vec<_> = records.filter(|record| query.matches(record)).collect();
-        records.sort_by(|one, other| one.id.cmp(&other.id));
+        records.sort_by(|one, other| query.compare(&one.id, &other.id));
         records.truncate(query.limit);
         Ok(records)
     }

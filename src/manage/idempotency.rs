@@ -2,11 +2,12 @@
 //!
 //! Nothing is kept for it. The id of a key that is asked for with one follows from the caller and the
 //! `Idempotency-Key`, so a retry, in whichever process and after whichever crash, meets the key that
-//! is there already, and completes it. Its text follows from those, from what was asked for, from
-//! the management's secret, so it can be told again to who asked for it and to nobody else, and from
-//! when the key was made: under the id of one that was deleted a new key gets a new text. The text
-//! of a regeneration follows from the revision that it changed too: once replaced, it is never made
-//! again.
+//! is there already, and completes it. (Where the `Idempotency-Key` is a UUID of version 7, which
+//! begins with a time, the id begins with that too, as ids do that sort by creation.) Its text
+//! follows from those, from what was asked for, from the management's secret, so it can be told again
+//! to who asked for it and to nobody else, and from when the key was made: under the id of one that
+//! was deleted a new key gets a new text. The text of a regeneration follows from the revision that
+//! it changed too: once replaced, it is never made again.
 
 use std::time::Duration;
 
@@ -93,7 +94,7 @@ impl Parts {
         caller: &Caller,
     ) -> Result<(ManagedKey, KeyText), Problem> {
         let words = ["create", caller.grant.principal(), idempotency_key];
-        let id = derived_id(&words);
+        let id = derived_id(&words, milliseconds(idempotency_key));
         let text_at = |made: Timestamp| self.derived_text(&new.environment, &words, made, body);
         for _ in 0..ATTEMPTS {
             match self.manager.read(&id).await {
@@ -228,15 +229,38 @@ impl Parts {
     }
 }
 
-/// The id that every process derives from the same words.
-fn derived_id(words: &[&str]) -> KeyId {
+/// The id that every process derives from the same words, beginning with these milliseconds.
+fn derived_id(words: &[&str], milliseconds: Option<[u8; 6]>) -> KeyId {
     let mut hash = Sha256::new_with_prefix("tower-api-key id ");
     for part in parts(words) {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
     let digest: [u8; 32] = hash.finalize().into();
-    id_from(*digest.first_chunk().expect("16 bytes are fewer than 32"))
+    let mut bytes = *digest.first_chunk().expect("16 bytes are fewer than 32");
+    if let Some(milliseconds) = milliseconds {
+        bytes[..6].copy_from_slice(&milliseconds);
+    }
+    id_from(bytes)
+}
+
+/// The milliseconds since 1970 that a UUID of version 7 begins with (RFC 9562 §5.7).
+fn milliseconds(uuid: &str) -> Option<[u8; 6]> {
+    let parts: Vec<_> = uuid.split('-').collect();
+    let [high, low, version, variant, node] = parts.as_slice() else {
+        return None;
+    };
+    let lengths = [high, low, version, variant, node].map(|part| part.len());
+    let is_seventh =
+        version.starts_with('7') && variant.starts_with(['8', '9', 'a', 'A', 'b', 'B']);
+    let is_hex = parts
+        .iter()
+        .all(|part| part.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    if lengths != [8, 4, 4, 4, 12] || !is_seventh || !is_hex {
+        return None;
+    }
+    let bits = u64::from_str_radix(&format!("{high}{low}"), 16).ok()?;
+    bits.to_be_bytes().last_chunk().copied()
 }
 
 fn parts<'a>(words: &'a [&str]) -> impl Iterator<Item = &'a [u8]> {

@@ -92,7 +92,7 @@ pub(super) async fn create_key(
 
 /// List keys
 ///
-/// In order of the id, by pages.
+/// By pages, the last id first: of those that were given here, the newest key.
 #[utoipa::path(
     get,
     path = "/keys",

@@ -170,7 +170,7 @@ impl KeyStore for MemoryKeyStore {
         let mut found = Vec::new();
         let mut after = query.after.clone();
         while found.len() < query.limit {
-            let stride = self.read().stride(after.as_ref());
+            let stride = self.read().stride(after.as_ref(), query.descending);
             let Some(last) = stride.last() else { break };
             after = Some(last.record.id.clone());
             let wanted = query.limit - found.len();
@@ -260,13 +260,19 @@ impl Keys {
         self.by_id.insert(entry.record.id.clone(), entry);
     }
 
-    fn stride(&self, after: Option<&KeyId>) -> Vec<Arc<Entry>> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let range = self.by_id.range::<KeyId, _>((start, Bound::Unbounded));
-        range
-            .take(STRIDE)
-            .map(|(_, entry)| Arc::clone(entry))
-            .collect()
+    fn stride(&self, after: Option<&KeyId>, descending: bool) -> Vec<Arc<Entry>> {
+        let edge = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let entry = |(_, entry): (&KeyId, &Arc<Entry>)| Arc::clone(entry);
+        match descending {
+            false => {
+                let rest = self.by_id.range::<KeyId, _>((edge, Bound::Unbounded));
+                rest.take(STRIDE).map(entry).collect()
+            }
+            true => {
+                let rest = self.by_id.range::<KeyId, _>((Bound::Unbounded, edge));
+                rest.rev().take(STRIDE).map(entry).collect()
+            }
+        }
     }
 }
 
@@ -334,6 +340,9 @@ mod tests {
         let page = store.list(&edge).await.unwrap();
         assert_eq!(page.len(), STRIDE);
         assert_eq!(page[0], record(STRIDE as u64));
+        let descending = KeyQuery::first(usize::MAX).with_descending(true);
+        let reversed = store.list(&descending).await.unwrap();
+        assert!(all.iter().rev().eq(&reversed));
     }
 
     #[tokio::test]

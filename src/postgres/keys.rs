@@ -12,7 +12,9 @@ use crate::{
     clock::Timestamp,
     error::BackendError,
     key_store::{KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore},
-    sql::{KeyChange, at_most, bind_key, key_columns, read_key, read_usage, unavailable},
+    sql::{
+        KeyChange, at_most, bind_key, key_columns, list_after, read_key, read_usage, unavailable,
+    },
     usage::UsageCount,
 };
 
@@ -20,6 +22,7 @@ pub(super) struct Statements {
     find: Statement,
     get: Statement,
     list: Statement,
+    list_descending: Statement,
     insert: Statement,
     update: Statement,
     delete: Statement,
@@ -36,6 +39,13 @@ impl Statements {
             .map(|number| format!("${number}"))
             .collect();
         let record = format!("ROW({})::{schema}.tower_key", record.join(", "));
+        // In the collation "C" of the column `lower` changes ASCII letters only.
+        let list = |after: &str, order: &str| {
+            Statement::new(format!(
+                "SELECT {columns} FROM {schema}.tower_key WHERE tenant = $1 AND id {after} $2 \
+                 AND position($3 IN lower(name)) > 0 ORDER BY {order} LIMIT $4"
+            ))
+        };
         Self {
             find: Statement::new(format!(
                 "SELECT {columns} FROM {schema}.tower_key WHERE tenant = $1 AND id = \
@@ -44,11 +54,8 @@ impl Statements {
             get: Statement::new(format!(
                 "SELECT {columns} FROM {schema}.tower_key WHERE tenant = $1 AND id = $2"
             )),
-            // In the collation "C" of the column `lower` changes ASCII letters only.
-            list: Statement::new(format!(
-                "SELECT {columns} FROM {schema}.tower_key WHERE tenant = $1 AND id > $2 \
-                 AND position($3 IN lower(name)) > 0 ORDER BY id LIMIT $4"
-            )),
+            list: list(">", "id"),
+            list_descending: list("<", "id DESC"),
             insert: Statement::new(format!(
                 "SELECT outcome, number FROM {schema}.tower_key_insert({record})"
             )),
@@ -129,11 +136,15 @@ impl KeyStore for PostgresStore {
             // No name holds what the server would not take in a question either.
             return Ok(Vec::new());
         }
+        let keys = &self.0.server.keys;
+        let list = match query.descending {
+            false => &keys.list,
+            true => &keys.list_descending,
+        };
         let query = self
             .0
-            .ask(&self.0.server.keys.list)
-            // The empty text, which is no id, comes before all of them.
-            .bind(query.after.as_ref().map_or("", KeyId::as_str))
+            .ask(list)
+            .bind(list_after(query))
             .bind(text.to_ascii_lowercase())
             .bind(at_most(query.limit));
         self.0.fetch(query).await?.iter().map(record).collect()

@@ -6,8 +6,18 @@ use sqlx::{ColumnIndex, Database, Decode, Encode, Row, Type, query::Query};
 use crate::{
     clock::Timestamp,
     error::BoxError,
-    key_store::{Environment, KeyDigest, KeyId, KeyRecord, PreviousDigest, Tier},
+    key_store::{Environment, KeyDigest, KeyId, KeyQuery, KeyRecord, PreviousDigest, Tier},
 };
+
+/// The text after which, in the order asked for, the ids of a list come.
+pub(crate) fn list_after(query: &KeyQuery) -> &str {
+    match (&query.after, query.descending) {
+        (Some(after), _) => after.as_str(),
+        (None, false) => "",
+        // Ids are visible ASCII.
+        (None, true) => "\u{7f}",
+    }
+}
 
 /// The columns of `tower_key`, in the order of [`read_key`] and [`bind_key`].
 macro_rules! key_columns {

@@ -9,7 +9,9 @@ use crate::{
     clock::Timestamp,
     error::BackendError,
     key_store::{KeyDigest, KeyId, KeyQuery, KeyRecord, KeyStore},
-    sql::{KEPT_CHANGES, KeyChange, at_most, bind_key, key_columns, read_key, read_usage},
+    sql::{
+        KEPT_CHANGES, KeyChange, at_most, bind_key, key_columns, list_after, read_key, read_usage,
+    },
     usage::UsageCount,
 };
 
@@ -79,9 +81,12 @@ impl KeyStore for SqliteStore {
     }
 
     async fn list(&self, query: &KeyQuery) -> Result<Vec<KeyRecord>, BackendError> {
-        // Every id comes after the empty text.
-        let rows = sqlx::query(LIST)
-            .bind(query.after.as_ref().map_or("", KeyId::as_str))
+        let list = match query.descending {
+            false => LIST,
+            true => LIST_DESCENDING,
+        };
+        let rows = sqlx::query(list)
+            .bind(list_after(query))
             .bind(query.name_contains.as_deref().map(str::to_ascii_lowercase))
             .bind(at_most(query.limit));
         let rows = rows.fetch_all(&self.0.readers).await;
@@ -236,12 +241,22 @@ const FIND: &str = concat!(
 const GET: &str = concat!("select ", key_columns!(), " from tower_key where id = $1");
 
 // SQLite lowers ASCII letters and no others, as the contract has it.
-const LIST: &str = concat!(
-    "select ",
-    key_columns!(),
-    " from tower_key where id > $1 and ($2 is null or instr(lower(name), $2) > 0)
-     order by id limit $3"
-);
+macro_rules! list {
+    ($after:literal, $order:literal) => {
+        concat!(
+            "select ",
+            key_columns!(),
+            " from tower_key where id ",
+            $after,
+            " $1 and ($2 is null or instr(lower(name), $2) > 0) order by ",
+            $order,
+            " limit $3"
+        )
+    };
+}
+
+const LIST: &str = list!(">", "id");
+const LIST_DESCENDING: &str = list!("<", "id desc");
 
 const NUMBER: &str = "update tower_tenant set key_seq = key_seq + 1 returning key_seq";
 

@@ -23,6 +23,7 @@ enum Fault {
     Judges,
     CutsInstantsToSeconds,
     ListsInNoOrder,
+    ListsInOneOrder,
     LimitsBeforeItSearches,
     LetsUsesGoBack,
     CountsAnew,
@@ -228,6 +229,10 @@ impl KeyStore for BrokenStore {
                 found.sort_by_key(|record| record.id.as_str().to_lowercase());
                 Ok(found)
             }
+            Fault::ListsInOneOrder => {
+                let ascending = query.clone().with_descending(false);
+                self.inner.list(&ascending).await
+            }
             Fault::LimitsBeforeItSearches => {
                 let everything = query.clone().with_name_contains(None);
                 let mut found = self.inner.list(&everything).await?;
@@ -377,6 +382,8 @@ async fn incomplete_finds_are_caught() {
 async fn careless_lists_are_caught() {
     let case = suite::list_is_in_order_of_the_ids_bytes(store(Fault::ListsInNoOrder));
     is_caught("rule 5: list answers in order of the id's bytes", case).await;
+    let case = suite::list_is_in_order_of_the_ids_bytes(store(Fault::ListsInOneOrder));
+    is_caught("rule 5: list answers descending where", case).await;
     let case = suite::limit_counts_matches(store(Fault::LimitsBeforeItSearches));
     is_caught("rule 5: the limit counts matches", case).await;
 }

@@ -473,3 +473,38 @@ async fn of_conditional_changes_at_the_same_time_one_is_made_and_logged() {
     assert_eq!(answers, [200, 412, 412, 412, 412, 412, 412, 412]);
     assert_eq!(logged(&world, "key_changed").await, 1);
 }
+
+#[tokio::test]
+async fn keys_that_are_named_by_the_time_sort_by_it() {
+    let world = World::new().await;
+    // RFC 9562 §5.7: 48 bits of milliseconds, the version, the variant.
+    let timed = [
+        "019aaaaa-0001-7000-8000-000000000000",
+        "019AAAAA-0003-7fff-BFFF-FFFFFFFFFFFF",
+        "019aaaaa-0002-7abc-9def-000000000000",
+    ];
+    for sent in timed {
+        let body = json!({ "name": sent });
+        create(&world, sent, &body).await.is(201);
+    }
+    let page = world.administer("GET", "/keys?q=019aaaaa", None).await;
+    let page = page.json();
+    let items = page["items"].as_array().unwrap();
+    let names: Vec<_> = items.iter().map(|key| key["name"].clone()).collect();
+    assert_eq!(names, [timed[1], timed[2], timed[0]]);
+    let lead = |key: &Value| key["id"].as_str().unwrap()[..9].to_owned();
+    let leads: std::collections::BTreeSet<_> = items.iter().map(lead).collect();
+    assert_eq!(leads.len(), 1, "{leads:?}");
+    // Any other is no time.
+    for sent in [
+        "019aaaaa-0001-4000-8000-000000000000",
+        "019aaaaa-0001-7000-c000-000000000000",
+        "019aaaaa-0001-7000-8000-00000000000",
+        "019aaaaa-0001-7000-8000-00000000000g",
+        "019aaaaa00017000-8000-0000-00000000",
+        "+19aaaaa-0001-7000-8000-000000000000",
+    ] {
+        let key = create(&world, sent, &body()).await.is(201).json();
+        assert!(!leads.contains(&lead(&key)), "{sent}");
+    }
+}

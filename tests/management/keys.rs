@@ -150,7 +150,7 @@ async fn pages_show_every_key_once_and_no_text() {
 }
 
 async fn ids(world: &World) -> Vec<Value> {
-    let query = KeyQuery::first(usize::MAX);
+    let query = KeyQuery::first(usize::MAX).with_descending(true);
     let keys = world.store.list(&query).await.unwrap();
     keys.iter().map(|key| json!(key.id)).collect()
 }

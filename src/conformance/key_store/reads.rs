@@ -171,14 +171,22 @@ pub async fn list_is_in_order_of_the_ids_bytes(store: impl KeyStore) {
     }
     let rule = "rule 5: list answers in order of the id's bytes";
     assert_eq!(ids(&all(&store).await), ordered, "{rule}");
-    for (place, text) in ordered.iter().enumerate() {
-        let rest = KeyQuery::first(100).with_after(Some(id(text)));
-        let rest = list(&store, rest).await;
-        assert_eq!(
-            ids(&rest),
-            ordered[place + 1..],
-            "{rule}, those after {text}"
-        );
+    let mut reversed = ordered;
+    reversed.reverse();
+    let query = |descending| KeyQuery::first(100).with_descending(descending);
+    for (descending, ordered) in [(false, ordered), (true, reversed)] {
+        let rule = match descending {
+            false => rule,
+            true => "rule 5: list answers descending where that is asked for",
+        };
+        let all = list(&store, query(descending)).await;
+        assert_eq!(ids(&all), ordered, "{rule}");
+        for (place, text) in ordered.iter().enumerate() {
+            let rest = query(descending).with_after(Some(id(text)));
+            let rest = list(&store, rest).await;
+            let wanted = &ordered[place + 1..];
+            assert_eq!(ids(&rest), *wanted, "{rule}, those after {text}");
+        }
     }
 }
 

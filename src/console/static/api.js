@@ -102,11 +102,16 @@ export function query(values) {
   return given.length ? `?${new URLSearchParams(given)}` : "";
 }
 
-/// A name for one attempt, so that sending it again does not do it twice.
+/// A name for one attempt, so that sending it again does not do it twice: a UUID of version 7 (RFC 9562
+/// §5.7), by which the service gives a key a place among the others by its creation.
 export function attemptName() {
-  // `randomUUID` is there on HTTPS and localhost only.
-  if (crypto.randomUUID) return crypto.randomUUID();
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const time = Math.floor(now()).toString(16).padStart(12, "0");
+  const random = crypto.getRandomValues(new Uint8Array(10));
+  random[0] = 0x70 | (random[0] & 0x0f);
+  random[2] = 0x80 | (random[2] & 0x3f);
+  const [version, variant, node] = [random.subarray(0, 2), random.subarray(2, 4), random.subarray(4)].map(hex);
+  return [time.slice(0, 8), time.slice(8), version, variant, node].join("-");
 }
 
 /// Reads the session of the cookie: null where there is none.

@@ -202,6 +202,7 @@ impl Listing {
             return Err(Problem::unprocessable("q", "has more than 200 characters"));
         }
         let query = KeyQuery::first(self.limit + 1)
+            .with_descending(true)
             .with_after(self.cursor)
             .with_name_contains(self.q);
         Ok((self.limit, query))
