@@ -106,7 +106,7 @@ macro_rules! key_store_conformance {
             list_is_in_order_of_the_ids_bytes
             pages_hold_each_key_once
             list_takes_any_limit_and_any_start
-            list_searches_names_for_plain_text
+            list_searches_names_and_hints_for_plain_text
             limit_counts_matches
 
             duplicate_id_is_refused

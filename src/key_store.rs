@@ -364,8 +364,8 @@ pub struct KeyQuery {
     pub after: Option<KeyId>,
     /// At most this many.
     pub limit: usize,
-    /// Only those whose name contains this text, ASCII letters in either case.
-    pub name_contains: Option<String>,
+    /// Only those whose name or hint contains this text, ASCII letters in either case.
+    pub contains: Option<String>,
     /// The last id first.
     pub descending: bool,
 }
@@ -393,15 +393,16 @@ impl KeyQuery {
         self
     }
 
-    /// Only those whose name contains this text. By default all.
+    /// Only those whose name or hint contains this text, as the last characters of a key do that was
+    /// found somewhere. By default all.
     ///
     /// ```
     /// # use tower_api_key::KeyQuery;
-    /// KeyQuery::first(100).with_name_contains(Some("studio".into()));
+    /// KeyQuery::first(100).with_contains(Some("studio".into()));
     /// ```
     #[must_use]
-    pub fn with_name_contains(mut self, text: Option<String>) -> Self {
-        self.name_contains = text;
+    pub fn with_contains(mut self, text: Option<String>) -> Self {
+        self.contains = text;
         self
     }
 
@@ -428,13 +429,13 @@ impl KeyQuery {
 
     /// Whether a record is one of those asked for, the limit aside.
     pub fn matches(&self, record: &KeyRecord) -> bool {
-        let name = || record.name.to_ascii_lowercase();
+        let contains = |wanted: &String| {
+            let wanted = wanted.to_ascii_lowercase();
+            let mut texts = [&record.name, &record.hint].into_iter();
+            texts.any(|text| text.to_ascii_lowercase().contains(&wanted))
+        };
         let is_after = |after: &KeyId| self.compare(after, &record.id).is_lt();
-        self.after.as_ref().is_none_or(is_after)
-            && self
-                .name_contains
-                .as_ref()
-                .is_none_or(|t| name().contains(&t.to_ascii_lowercase()))
+        self.after.as_ref().is_none_or(is_after) && self.contains.as_ref().is_none_or(contains)
     }
 }
 
@@ -454,9 +455,9 @@ impl KeyQuery {
 /// 4. [`delete`](Self::delete) removes a record and answers whether it was there.
 /// 5. [`list`](Self::list) answers the records that [`KeyQuery::matches`], in order of the id's
 ///    bytes, or `descending` ([`KeyQuery::compare`]): those whose id comes after `after` in this
-///    order, which no record needs to have, and whose name
-///    contains `name_contains` as plain text, ASCII letters in either case. Of these it answers the
-///    first `limit`: none where that is 0, all where it is greater than their number.
+///    order, which no record needs to have, and whose name or hint has `contains` in it as plain
+///    text, ASCII letters in either case. Of these it answers the first `limit`: none where that is
+///    0, all where it is greater than their number.
 /// 6. [`record_last_used`](Self::record_last_used) raises `last_used_at` to the instants given,
 ///    never lowers it, skips ids it does not know, and changes no `revision`.
 /// 7. A call that returns an error changed nothing, of a batch neither. Where the connection was lost in the middle

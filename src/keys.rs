@@ -156,7 +156,7 @@ impl KeyManager {
     /// ```
     /// # use tower_api_key::{KeyManager, KeyQuery, ManageError};
     /// # async fn page(manager: &KeyManager) -> Result<(), ManageError> {
-    /// let query = KeyQuery::first(100).with_name_contains(Some("stage".into()));
+    /// let query = KeyQuery::first(100).with_contains(Some("stage".into()));
     /// for key in manager.list(&query).await? {
     ///     println!("{} {}", key.record.hint, key.record.name);
     /// }

@@ -334,7 +334,7 @@ mod tests {
         let all = store.list(&KeyQuery::first(usize::MAX)).await.unwrap();
         assert_eq!(all.len(), 3 * STRIDE + 1);
         assert!(all.is_sorted_by(|a, b| a.id < b.id));
-        let search = KeyQuery::first(2).with_name_contains(Some("key 3072".into()));
+        let search = KeyQuery::first(2).with_contains(Some("key 3072".into()));
         assert_eq!(store.list(&search).await.unwrap(), [record(3_072)]);
         let edge = KeyQuery::first(STRIDE).with_after(Some(record(STRIDE as u64 - 1).id));
         let page = store.list(&edge).await.unwrap();

@@ -39,11 +39,12 @@ impl Statements {
             .map(|number| format!("${number}"))
             .collect();
         let record = format!("ROW({})::{schema}.tower_key", record.join(", "));
-        // In the collation "C" of the column `lower` changes ASCII letters only.
+        // In the collation "C" of the columns `lower` changes ASCII letters only.
         let list = |after: &str, order: &str| {
             Statement::new(format!(
                 "SELECT {columns} FROM {schema}.tower_key WHERE tenant = $1 AND id {after} $2 \
-                 AND position($3 IN lower(name)) > 0 ORDER BY {order} LIMIT $4"
+                 AND (position($3 IN lower(name)) > 0 OR position($3 IN lower(hint)) > 0) \
+                 ORDER BY {order} LIMIT $4"
             ))
         };
         Self {
@@ -131,7 +132,7 @@ impl KeyStore for PostgresStore {
     }
 
     async fn list(&self, query: &KeyQuery) -> Result<Vec<KeyRecord>, BackendError> {
-        let text = query.name_contains.as_deref().unwrap_or_default();
+        let text = query.contains.as_deref().unwrap_or_default();
         if text.contains('\0') {
             // No name holds what the server would not take in a question either.
             return Ok(Vec::new());

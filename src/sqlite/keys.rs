@@ -87,7 +87,7 @@ impl KeyStore for SqliteStore {
         };
         let rows = sqlx::query(list)
             .bind(list_after(query))
-            .bind(query.name_contains.as_deref().map(str::to_ascii_lowercase))
+            .bind(query.contains.as_deref().map(str::to_ascii_lowercase))
             .bind(at_most(query.limit));
         let rows = rows.fetch_all(&self.0.readers).await;
         let rows = rows.map_err(BackendError::unavailable)?;
@@ -248,7 +248,8 @@ macro_rules! list {
             key_columns!(),
             " from tower_key where id ",
             $after,
-            " $1 and ($2 is null or instr(lower(name), $2) > 0) order by ",
+            " $1 and ($2 is null or instr(lower(name), $2) > 0 or instr(lower(hint), $2) > 0)
+             order by ",
             $order,
             " limit $3"
         )

@@ -234,7 +234,7 @@ impl KeyStore for BrokenStore {
                 self.inner.list(&ascending).await
             }
             Fault::LimitsBeforeItSearches => {
-                let everything = query.clone().with_name_contains(None);
+                let everything = query.clone().with_contains(None);
                 let mut found = self.inner.list(&everything).await?;
                 found.retain(|record| query.matches(record));
                 Ok(found)

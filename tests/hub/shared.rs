@@ -70,7 +70,7 @@ async fn two_hubs_share_keys_seats_and_revocations() {
         until(200, || hub.get(ENGINES, &[&texts[1]])).granted();
     }
 
-    let query = KeyQuery::first(1).with_name_contains(Some("Launcher".into()));
+    let query = KeyQuery::first(1).with_contains(Some("Launcher".into()));
     let found = manager.list(&query).await.expect("the key");
     let revoked = manager.revoke(&found[0].record.id, &actor).await;
     revoked.expect("a revocation");

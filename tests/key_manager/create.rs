@@ -282,7 +282,7 @@ async fn list_answers_by_page_and_by_name_with_the_standing_of_each() {
     );
     let next = list(KeyQuery::first(2).with_after(Some(id("a2")))).await;
     assert_eq!(next, [("b1".into(), waits)]);
-    let found = list(KeyQuery::first(9).with_name_contains(Some("B".into()))).await;
+    let found = list(KeyQuery::first(9).with_contains(Some("B".into()))).await;
     assert_eq!(found, [("b1".into(), waits)]);
 }
 

@@ -236,8 +236,8 @@ pub async fn list_takes_any_limit_and_any_start(store: impl KeyStore) {
     }
 }
 
-/// Rule 5: names are searched for plain text, ASCII letters in either case.
-pub async fn list_searches_names_for_plain_text(store: impl KeyStore) {
+/// Rule 5: names and hints are searched for plain text, ASCII letters in either case.
+pub async fn list_searches_names_and_hints_for_plain_text(store: impl KeyStore) {
     let names = [
         "Studio A",
         "studio b",
@@ -254,9 +254,12 @@ pub async fn list_searches_names_for_plain_text(store: impl KeyStore) {
     for (number, name) in (10..).zip(names) {
         let mut record = record(number);
         record.name = name.to_owned();
+        if name == "It's" {
+            record.hint = "rk_live_…A1b2".to_owned();
+        }
         insert(&store, &record).await;
     }
-    let searches: [(&str, &[&str]); 12] = [
+    let searches: [(&str, &[&str]); 13] = [
         ("studio", &["Studio A", "studio b"]),
         ("STUDIO B", &["studio b"]),
         ("dio", &["Studio A", "studio b"]),
@@ -269,12 +272,14 @@ pub async fn list_searches_names_for_plain_text(store: impl KeyStore) {
         ("ärger", &["ärger"]),
         ("no such name", &[]),
         ("", &names),
+        ("RK_live_…a1b", &["It's"]),
     ];
     for (text, expected) in searches {
-        let query = KeyQuery::first(100).with_name_contains(Some(text.to_owned()));
+        let query = KeyQuery::first(100).with_contains(Some(text.to_owned()));
         let found = list(&store, query).await;
         let found: Vec<_> = found.iter().map(|record| record.name.as_str()).collect();
-        let rule = "rule 5: name_contains is plain text, ASCII letters in either case";
+        let rule =
+            "rule 5: what names and hints contain is plain text, ASCII letters in either case";
         assert_eq!(found, expected, "{rule}: {text:?}");
     }
 }
@@ -286,7 +291,7 @@ pub async fn limit_counts_matches(store: impl KeyStore) {
         record.name = if number % 3 == 0 { "wanted" } else { "other" }.to_owned();
         insert(&store, &record).await;
     }
-    let query = KeyQuery::first(3).with_name_contains(Some("Want".to_owned()));
+    let query = KeyQuery::first(3).with_contains(Some("Want".to_owned()));
     let first = list(&store, query.clone()).await;
     assert_eq!(
         ids(&first),

@@ -184,7 +184,7 @@ pub(in crate::manage) struct Listing {
     limit: usize,
     /// The `next_cursor` of the page before.
     cursor: Option<KeyId>,
-    /// Only those whose name contains this text, ASCII letters in either case.
+    /// Only those whose name or hint contains this text, ASCII letters in either case.
     #[param(max_length = 200)]
     q: Option<String>,
 }
@@ -204,7 +204,7 @@ impl Listing {
         let query = KeyQuery::first(self.limit + 1)
             .with_descending(true)
             .with_after(self.cursor)
-            .with_name_contains(self.q);
+            .with_contains(self.q);
         Ok((self.limit, query))
     }
 }
