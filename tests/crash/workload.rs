@@ -192,6 +192,8 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Gone,
+    /// Not in the store any more, and still in the ledger: deleting it again is what removes that.
+    Left,
     Revoked,
     Live(BTreeSet<Module>),
 }
@@ -200,12 +202,15 @@ impl Key {
     /// What a call makes of it, and the answer.
     fn after(&self, step: &Step) -> (Self, Outcome) {
         match (self, step) {
-            (Self::Gone, Step::Create(_, modules)) => {
+            (Self::Gone | Self::Left, Step::Create(_, modules)) => {
                 let modules = modules.iter().map(|name| module(name)).collect();
                 (Self::Live(modules), Outcome::Done)
             }
             (_, Step::Create(..)) => (self.clone(), Outcome::Duplicate),
             (Self::Gone, _) => (Self::Gone, Outcome::NotFound),
+            (Self::Left, step) if !matches!(step, Step::Delete(_)) => {
+                (Self::Left, Outcome::NotFound)
+            }
             (_, Step::Delete(_)) => (Self::Gone, Outcome::Done),
             (_, Step::Revoke(_)) => (Self::Revoked, Outcome::Done),
             (Self::Revoked, Step::Assign(..)) => (Self::Revoked, Outcome::Revoked),
@@ -261,9 +266,14 @@ impl Possible {
         let after = before.iter().map(|key| key.after(step));
         if outcome == Outcome::Unknown {
             possible.extend(after.map(|(key, _)| key));
-            // What a creation leaves behind that ends before the modules are assigned.
-            if matches!(step, Step::Create(..)) && before.contains(&Key::Gone) {
-                possible.insert(Key::Live(BTreeSet::new()));
+            match step {
+                // What a creation leaves behind that ends before the modules are assigned, or in the
+                // middle of being undone.
+                Step::Create(..) if before.contains(&Key::Gone) => {
+                    possible.extend([Key::Live(BTreeSet::new()), Key::Left]);
+                }
+                Step::Delete(_) => possible.extend([Key::Left]),
+                _ => {}
             }
         } else {
             let after = after.filter(|(_, answer)| *answer == outcome);
