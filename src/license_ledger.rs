@@ -23,12 +23,12 @@ pub use standing::{Reason, Seat, Standing, Standings, Status};
 
 name_type! {
     /// A module resource key: what a route asks for and a key is assigned, such as `launcher`.
-    Module, "module", "1 to 200 visible ASCII characters", |text| crate::name::visible_ascii(text, 200)
+    Module, "module", "1 to 200 visible ASCII characters, neither `.` nor `..`", |text| crate::name::segment(text, 200)
 }
 
 name_type! {
     /// The id of a [`License`].
-    LicenseId, "license id", "1 to 200 visible ASCII characters", |text| crate::name::visible_ascii(text, 200)
+    LicenseId, "license id", "1 to 200 visible ASCII characters, neither `.` nor `..`", |text| crate::name::segment(text, 200)
 }
 
 name_type! {

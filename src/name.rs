@@ -143,12 +143,16 @@ pub(crate) fn visible_ascii(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// Visible ASCII that can be a URL path segment: neither `.` nor `..`, which clients take for a step in
+/// the path, even encoded (WHATWG URL, "double-dot URL path segment").
+pub(crate) fn segment(text: &str, most: usize) -> bool {
+    visible_ascii(text, most) && text != "." && text != ".."
+}
+
 /// RFC 3986 unreserved characters (letters, digits, `-`, `.`, `_`, `~`), so that the text is one
 /// URL path segment as it stands; neither `.` nor `..`.
 pub(crate) fn unreserved(text: &str, most: usize) -> bool {
-    (1..=most).contains(&text.len())
-        && text != "."
-        && text != ".."
+    segment(text, most)
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))

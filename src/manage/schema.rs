@@ -64,8 +64,8 @@ macro_rules! name_schema {
 }
 
 name_schema! {
-    Module: 200, "^[!-~]+$", "A module resource key, such as `launcher`.";
-    LicenseId: 200, "^[!-~]+$", "The id of a license.";
+    Module: 200, r"^(\.{0,2}[!-\-/-~]|\.{3})[!-~]*$", "A module resource key, such as `launcher`.";
+    LicenseId: 200, r"^(\.{0,2}[!-\-/-~]|\.{3})[!-~]*$", "The id of a license.";
     Holder: 512, "^[!-~]+$", "A key's id, or a user as `issuer|subject`.";
     Actor: 200, "^[!-~]+$", "Who did it: `key:` and the key's id, `system`, or what the host calls its people.";
     KeyId: 128, r"^(\.{0,2}[A-Za-z0-9_~-]|\.{3})[A-Za-z0-9._~-]*$", "The public id of a key.";

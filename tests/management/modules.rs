@@ -46,7 +46,15 @@ async fn a_module_may_have_any_name() {
     let answer = world.administer("PUT", path, body()).await;
     assert_eq!(answer.is(201).json()["module"], "a/b?#c%");
     let before = world.everything().await;
-    for name in ["a%20b", "%00", &"x".repeat(201), "%C3%A9", "%ff"] {
+    for name in [
+        "a%20b",
+        "%00",
+        &"x".repeat(201),
+        "%C3%A9",
+        "%ff",
+        "..",
+        "%2e",
+    ] {
         let path = format!("/modules/{name}");
         let answer = world.administer("PUT", &path, body()).await;
         answer.refused(404, "not_found");
