@@ -1,6 +1,6 @@
 //! The page's files, as they are in the binary.
 
-use std::{borrow::Cow, collections::HashMap, fmt::Write, sync::Arc};
+use std::{collections::HashMap, fmt::Write, sync::Arc};
 
 use axum::{
     extract::{OriginalUri, Path, State},
@@ -8,7 +8,7 @@ use axum::{
 };
 use http::{
     HeaderMap, HeaderValue, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
+    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION},
 };
 use sha2::{Digest, Sha256};
 
@@ -54,18 +54,20 @@ impl Files {
     }
 }
 
-/// The page: its addresses are relative to where the host has put it.
+/// The page, whose addresses are relative to it: wherever the host, or a proxy before it, has put it.
 pub(super) async fn page(OriginalUri(uri): OriginalUri) -> Response {
-    let base = format!(
-        "<base href=\"{}/\">",
-        quoted(uri.path().trim_end_matches('/'))
-    );
-    let page = PAGE.replacen("<base href=\"./\">", &base, 1);
+    let (_, name) = uri.path().rsplit_once('/').unwrap_or_default();
+    if !name.is_empty() {
+        // Relative too, and after a dot, since a name may have a colon in it (RFC 3986 §4.2).
+        let location = HeaderValue::try_from(format!("./{name}/"));
+        let location = location.expect("a path that was read is a header's text");
+        return (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, location)]).into_response();
+    }
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CACHE_CONTROL, "no-cache"),
     ];
-    (headers, page).into_response()
+    (headers, PAGE).into_response()
 }
 
 /// One of the files; who has it already is told so (RFC 9110 §13.1.2).
@@ -88,25 +90,6 @@ pub(super) async fn file(
     }
     let content_type = [(CONTENT_TYPE, file.content_type.clone())];
     (known, content_type, file.bytes).into_response()
-}
-
-/// A text as an HTML attribute has it.
-fn quoted(text: &str) -> Cow<'_, str> {
-    if !text.contains(['&', '"', '<', '>', '\'']) {
-        return text.into();
-    }
-    let mut quoted = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        match character {
-            '&' => quoted += "&amp;",
-            '"' => quoted += "&quot;",
-            '<' => quoted += "&lt;",
-            '>' => quoted += "&gt;",
-            '\'' => quoted += "&#39;",
-            other => quoted.push(other),
-        }
-    }
-    quoted.into()
 }
 
 const PAGE: &str = include_str!("static/index.html");
@@ -177,14 +160,5 @@ mod tests {
                 assert!(files.0.contains_key(imported), "{name} imports {imported}");
             }
         }
-    }
-
-    #[test]
-    fn path_that_would_be_markup_stays_text() {
-        assert_eq!(quoted("/console"), "/console");
-        assert_eq!(
-            quoted("/\"><script>'&"),
-            "/&quot;&gt;&lt;script&gt;&#39;&amp;"
-        );
     }
 }

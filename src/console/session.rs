@@ -3,7 +3,7 @@
 use axum::{
     Json,
     body::Body,
-    extract::{FromRequest, OriginalUri, Request, State},
+    extract::{FromRequest, Request, State},
     response::{IntoResponse, Response},
 };
 use http::{
@@ -60,7 +60,6 @@ struct SignedIn {
 /// Begins a session with a key that may manage, and leaves it in a cookie.
 pub(super) async fn sign_in(
     State(sessions): State<Sessions>,
-    OriginalUri(uri): OriginalUri,
     request: Request,
 ) -> Result<Response, Response> {
     let parts = &*sessions.parts;
@@ -77,7 +76,7 @@ pub(super) async fn sign_in(
     let session = begin(parts, &caller.grant, key);
     let (text, expires_at) = session.map_err(IntoResponse::into_response)?;
     let seconds = expires_at.saturating_since(parts.now().wall).as_secs();
-    let cookie = parts.cookie.set(&text, mount(uri.path()), seconds);
+    let cookie = parts.cookie.set(&text, seconds);
     let answer = SignedIn::new(&caller, Some(expires_at), Some(&text), &sessions);
     Ok((StatusCode::CREATED, [(SET_COOKIE, cookie)], Json(answer)).into_response())
 }
@@ -97,11 +96,8 @@ pub(super) async fn read(
 }
 
 /// Forgets the session.
-pub(super) async fn sign_out(
-    State(Sessions { parts, .. }): State<Sessions>,
-    OriginalUri(uri): OriginalUri,
-) -> Response {
-    let cookie = parts.cookie.set("", mount(uri.path()), 0);
+pub(super) async fn sign_out(State(Sessions { parts, .. }): State<Sessions>) -> Response {
+    let cookie = parts.cookie.set("", 0);
     (StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response()
 }
 
@@ -191,14 +187,6 @@ impl SignedIn {
             csrf_token: session.map(caller::csrf_token),
             example_path: sessions.example_path.as_deref().map(str::to_owned),
         }
-    }
-}
-
-/// Where the console is, by the path of its `session`.
-fn mount(path: &str) -> &str {
-    match path.strip_suffix("/session") {
-        None | Some("") => "/",
-        Some(mount) => mount,
     }
 }
 

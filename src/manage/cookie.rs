@@ -36,24 +36,20 @@ impl SessionCookie {
         })
     }
 
-    /// Keeps `session` for so many seconds, below `path` where it is insecure; none: forgets it.
+    /// Keeps `session` for so many seconds; none: forgets it. Where it is insecure it goes to the
+    /// console alone: without a path, the browser takes that of the request (RFC 6265 §5.1.4), which
+    /// a proxy may have taken a part of.
     #[cfg(feature = "console")]
-    pub(crate) fn set(self, session: &str, path: &str, seconds: u64) -> HeaderValue {
-        // What would end the attribute, or is no header's text, is not told apart from the rest.
-        let is_plain = path
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b';');
-        let (path, secure) = match self.is_insecure {
-            true if is_plain => (path, ""),
-            true => ("/", ""),
-            false => ("/", "; Secure"),
+    pub(crate) fn set(self, session: &str, seconds: u64) -> HeaderValue {
+        let place = match self.is_insecure {
+            true => "",
+            false => "; Path=/; Secure",
         };
         let name = self.name();
-        let cookie = format!(
-            "{name}={session}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
-        );
+        let cookie =
+            format!("{name}={session}; Max-Age={seconds}; HttpOnly; SameSite=Strict{place}");
         let cookie = HeaderValue::try_from(cookie);
-        let mut value = cookie.expect("a verified token and a plain path are visible ASCII");
+        let mut value = cookie.expect("a verified token is visible ASCII");
         value.set_sensitive(true);
         value
     }
