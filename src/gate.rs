@@ -368,6 +368,13 @@ impl Gate {
         may_be_token.then(|| self.lookup.verifier_of(text))?
     }
 
+    /// Whether it admits keys of this environment.
+    #[cfg(feature = "manage")]
+    pub(crate) fn admits(&self, environment: &Environment) -> bool {
+        let admitted = self.environments.as_deref();
+        admitted.is_none_or(|admitted| admitted.contains(environment))
+    }
+
     /// Steps 2 to 5: what is known of the caller, against what the route asks for.
     fn judge(
         &self,

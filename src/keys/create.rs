@@ -140,6 +140,7 @@ impl KeyManager {
         self.check_known(&new.modules).await?;
         let id = match &new.id {
             Some(id) => {
+                // A new key must not inherit them.
                 self.clear_leftovers(id, actor).await?;
                 id.clone()
             }
@@ -176,17 +177,22 @@ impl KeyManager {
     }
 
     /// Removes what the ledger still has under an id whose key was deleted, where that was cut
-    /// short: a new key must not inherit it.
-    async fn clear_leftovers(&self, id: &KeyId, actor: &Actor) -> Result<(), ManageError> {
+    /// short, and answers whether there was anything.
+    pub(crate) async fn clear_leftovers(
+        &self,
+        id: &KeyId,
+        actor: &Actor,
+    ) -> Result<bool, ManageError> {
         let holder = Holder::from(id);
         let left = self.standings(&holder, &[]).await?;
         let unknown = left.modules.is_empty() && left.active && left.active_until.is_none();
         // The ledger was read first, and no key is in the ledger before it is in the store: one
         // that is not there now was deleted.
-        if !unknown && self.find(id).await?.is_none() {
+        let is_left = !unknown && self.find(id).await?.is_none();
+        if is_left {
             self.apply(Operation::DeleteKey { holder }, actor).await?;
         }
-        Ok(())
+        Ok(is_left)
     }
 }
 

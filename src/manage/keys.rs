@@ -77,6 +77,10 @@ pub(super) async fn create_key(
     let written = serde_json::to_vec(&body).expect("it was read from JSON");
     let new = body.into_new_key()?;
     caller.check_new(&new)?;
+    if !parts.gate.gate.admits(&new.environment) {
+        let problem = "is not one whose keys this service admits";
+        return Err(Problem::unprocessable("environment", problem));
+    }
     let (key, text) = match idempotency_key {
         Some(sent) => parts.create_once(new, &written, &sent, &caller).await?,
         None => {
@@ -194,10 +198,29 @@ pub(super) async fn delete_key(
     _: Query<Nothing>,
     _: OptionalBody<Nothing>,
 ) -> Result<StatusCode, Problem> {
-    let may = |key: &ManagedKey| caller.check_owned(key);
-    let delete = |(), revision| parts.manager.delete_if(&id, revision, &caller.actor);
-    parts.change(&caller, &id, &if_match, may, delete).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let (manager, actor) = (&parts.manager, &caller.actor);
+    // A deletion that was cut short has revoked the key: the client saw the revision before.
+    let may = |key: &ManagedKey| {
+        caller.check_owned(key)?;
+        let revision = key.record.revision;
+        let seen = revision.checked_sub(1).map(entity_tag);
+        let is_begun = key.record.revoked_at.is_some() && if_match.check(seen.as_deref()).is_ok();
+        Ok(is_begun.then_some(revision))
+    };
+    let delete = |begun: Option<u64>, revision: Option<u64>| {
+        let revision = revision.and(begun).or(revision);
+        manager.delete_if(&id, revision, actor)
+    };
+    match parts.change(&caller, &id, &if_match, may, delete).await {
+        // Or it has come further than to the key.
+        Err(problem) if problem.is(ProblemCode::NotFound) => {
+            match manager.clear_leftovers(&id, actor).await? {
+                true => Ok(StatusCode::NO_CONTENT),
+                false => Err(problem),
+            }
+        }
+        outcome => outcome.map(|()| StatusCode::NO_CONTENT),
+    }
 }
 
 /// Give a key a new text

@@ -204,6 +204,10 @@ impl Problem {
         Self::new(ProblemCode::Forbidden, detail)
     }
 
+    pub(super) fn is(&self, code: ProblemCode) -> bool {
+        self.code == code.row().code
+    }
+
     pub(super) fn with_field(mut self, field: impl Into<Box<str>>) -> Self {
         self.field = Some(field.into());
         self

@@ -1,9 +1,12 @@
 //! Every call on keys, by an administrator who makes no mistake.
 
 use serde_json::{Value, json};
-use tower_api_key::{KeyId, KeyQuery, KeyStore, LicenseEvent, NewKey};
+use tower_api_key::{EventKind, Holder, KeyId, KeyQuery, KeyStore, LicenseEvent, NewKey};
 
-use crate::support::{Client, World, module};
+use crate::{
+    interrupted::Fault,
+    support::{Client, World, module},
+};
 
 /// The fields of a key object.
 const FIELDS: [&str; 15] = [
@@ -147,6 +150,12 @@ async fn pages_show_every_key_once_and_no_text() {
     assert_eq!(found["items"].as_array().unwrap().len(), 1);
     assert_eq!(found["items"][0]["name"], "Stage 3");
     assert_eq!(found["next_cursor"], Value::Null);
+    // The end of a key that was found somewhere.
+    let end = &texts[3][texts[3].len() - 4..];
+    let search = format!("/keys?q={end}");
+    let found = world.administer("GET", &search, None).await;
+    let found = found.is(200).json();
+    assert_eq!(found["items"][0]["name"], "Stage 2");
 }
 
 async fn ids(world: &World) -> Vec<Value> {
@@ -270,6 +279,65 @@ async fn deleted_key_is_gone() {
         let answer = world.administer(method, "/keys/outsider", None).await;
         answer.refused(404, "not_found").blames("id");
     }
+}
+
+#[tokio::test]
+async fn deletion_that_is_cut_short_anywhere_is_completed_by_its_retry() {
+    for (is_administrator, with_tag) in [(false, false), (false, true), (true, false), (true, true)]
+    {
+        for answered in 0.. {
+            let (world, plan) = World::interrupted().await;
+            let client = match is_administrator {
+                true => &world.administrator,
+                false => &world.manager,
+            };
+            world.call("GET", "/keys", client, None).await.is(200);
+            let seat = NewKey::named("seat").with_modules([module("launcher")]);
+            let seat = world.key(seat).await;
+            let path = format!("/keys/{}", seat.id);
+            let etag = world.call("GET", &path, client, None).await;
+            let etag = etag.is(200).header("etag").to_owned();
+            let headers = match with_tag {
+                true => vec![("if-match", etag.as_str())],
+                false => vec![],
+            };
+            let delete = async || {
+                let deleted = world.call_with("DELETE", &path, client, &headers, None);
+                deleted.await
+            };
+            plan.fail(answered + 1, Fault::Outage);
+            let broken = delete().await;
+            plan.lift();
+            if broken.status == 204 {
+                assert!(answered >= 3, "it was cut short at {answered} places");
+                break;
+            }
+            broken.is(503);
+            delete().await.is(204);
+            delete().await.refused(404, "not_found").blames("id");
+            let overview = world.keys.overview().await.unwrap();
+            assert_eq!(overview.licenses[0].used, 0, "{answered}");
+            let log = world.keys.events(0, usize::MAX).await.unwrap();
+            let is_deleted = |event: &&LicenseEvent| matches!(&event.kind, EventKind::KeyDeleted { holder, .. } if *holder == Holder::from(&seat.id));
+            let deleted: Vec<_> = log.iter().filter(is_deleted).collect();
+            let [deleted] = deleted[..] else {
+                panic!("it is told once: {deleted:?}");
+            };
+            assert_eq!(deleted.actor, client.actor(), "{answered}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn key_of_an_environment_that_is_not_admitted_is_not_made() {
+    let world = World::new().await;
+    let before = world.everything().await;
+    let body = json!({"name": "a", "environment": "stage"});
+    let answer = world.administer("POST", "/keys", Some(body)).await;
+    answer.refused(422, "invalid_field").blames("environment");
+    assert_eq!(world.everything().await, before);
+    let body = json!({"name": "a", "environment": "test"});
+    world.administer("POST", "/keys", Some(body)).await.is(201);
 }
 
 #[tokio::test]

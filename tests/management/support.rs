@@ -9,9 +9,9 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::{Layer, ServiceExt};
 use tower_api_key::{
-    Actor, ApiKeyLayer, Clock, KeyId, KeyManager, KeyQuery, KeyStore, License, LicenseId,
-    LicenseLedger, ManualClock, MemoryKeyStore, MemoryLedger, MemoryRateLimiter, Module, NewKey,
-    RouteModules, Seats, Tiers, Timestamp,
+    Actor, ApiKeyLayer, Clock, Environment, KeyId, KeyManager, KeyQuery, KeyStore, License,
+    LicenseId, LicenseLedger, ManualClock, MemoryKeyStore, MemoryLedger, MemoryRateLimiter, Module,
+    NewKey, RouteModules, Seats, Tiers, Timestamp,
     manage::{MANAGEMENT_MODULE, Management, ManagementBuilder},
 };
 
@@ -77,6 +77,7 @@ impl World {
         let map = RouteModules::builder().prefix("/engines", "launcher");
         let layer = ApiKeyLayer::builder(front_store, map.build().unwrap(), front_ledger)
             .with_clock(clock.clone())
+            .with_environments(["live", "test"].map(|name| Environment::new(name).unwrap()))
             .with_maintenance_task(false)
             .with_rate_limiter(MemoryRateLimiter::new(Tiers::default()))
             .build()
