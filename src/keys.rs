@@ -52,7 +52,9 @@ pub use new_key::NewKey;
 pub(crate) use new_key::{check_hint, check_text};
 pub use plan::{Plan, Planned, PlannedSeat};
 pub use reconcile::Reconciled;
-pub use reservations::{HeldSeat, Reservations, WaitingHolder};
+pub use reservations::{
+    HeldSeat, Reservations, ReservationsCursor, ReservationsQuery, WaitingHolder,
+};
 
 /// Creates, changes and ends keys, assigns modules, and sets licenses: a handle that is cheap to
 /// clone.

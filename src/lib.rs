@@ -208,7 +208,8 @@ pub use key_store::{
 #[doc(inline)]
 pub use keys::{
     AssignedModule, CreatedKey, HeldSeat, KeyManager, KeyPatch, ManageError, ManagedKey, NewKey,
-    Plan, Planned, PlannedSeat, Reconciled, Reservations, WaitingHolder,
+    Plan, Planned, PlannedSeat, Reconciled, Reservations, ReservationsCursor, ReservationsQuery,
+    WaitingHolder,
 };
 pub use layer::{ApiKeyLayer, ApiKeyLayerBuilder, SetupError};
 #[doc(inline)]

@@ -199,6 +199,7 @@ fn api(parts: &Parts) -> OpenApiRouter<Arc<Parts>> {
             limited_edition::read_limited_edition,
             limited_edition::set_limited_edition
         ))
+        .routes(routes!(limited_edition::plan_limited_edition))
         .routes(routes!(audit::read_audit))
         .routes(routes!(events::follow_events))
         .routes(routes!(usage::read_usage));
@@ -342,10 +343,17 @@ impl ManagementBuilder {
 struct Everything;
 
 impl ModuleMap for Everything {
-    fn requirement(&self, _: &Method, _: &str, _: Option<&str>) -> Option<Cow<'_, Requirement>> {
+    fn requirement(
+        &self,
+        method: &Method,
+        _: &str,
+        _: Option<&str>,
+    ) -> Option<Cow<'_, Requirement>> {
+        // A page that shows every change at once reads more often than any quota foresees.
+        let cost = if method.is_safe() { 0 } else { 1 };
         Some(Cow::Owned(Requirement::Authenticated {
             scopes: Box::default(),
-            cost: 1,
+            cost,
         }))
     }
 }

@@ -10,6 +10,84 @@ use crate::{
     license_ledger::{Holder, LicenseId},
 };
 
+/// Which of those who hold a license's seats, or wait for one, to answer.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ReservationsQuery {
+    /// At most so many of each.
+    pub limit: usize,
+    /// So many of each are left out: those that were answered before.
+    pub after: ReservationsCursor,
+    /// Of those who hold a seat only the keys that were not used from this instant on.
+    pub unused_since: Option<Timestamp>,
+    /// Only this one.
+    pub holder: Option<Holder>,
+}
+
+/// How far the two lists of a license were read: how many of each. Where somebody gains or loses a
+/// place in between, those behind move up or down, as people in any line do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::exhaustive_structs, reason = "there are just these two lists")]
+pub struct ReservationsCursor {
+    /// Of those who hold a seat.
+    pub reserved: usize,
+    /// Of those who wait.
+    pub waiting: usize,
+}
+
+impl ReservationsQuery {
+    /// The first `limit` of each.
+    pub fn first(limit: usize) -> Self {
+        Self {
+            limit,
+            ..Self::default()
+        }
+    }
+
+    /// Those after a page whose [`next`](Reservations::next) this is. By default from the beginning.
+    #[must_use]
+    pub fn with_after(mut self, after: ReservationsCursor) -> Self {
+        self.after = after;
+        self
+    }
+
+    /// Of those who hold a seat only those that could be released: who got it before this instant
+    /// and is a key that was not used from then on. A key that was never used counts from when it
+    /// got its seat. When a user was last active is not known, so users are left out then. By
+    /// default all.
+    #[must_use]
+    pub fn with_unused_since(mut self, instant: Option<Timestamp>) -> Self {
+        self.unused_since = instant;
+        self
+    }
+
+    /// Only this one, and its place. By default all.
+    #[must_use]
+    pub fn with_holder(mut self, holder: Option<Holder>) -> Self {
+        self.holder = holder;
+        self
+    }
+
+    /// How many of each must be read for it: one more than is answered tells whether there is more.
+    fn reads(&self) -> usize {
+        // Which of them it will be is known only after they are read.
+        if self.unused_since.is_some() || self.holder.is_some() {
+            return usize::MAX;
+        }
+        let skipped = self.after.reserved.max(self.after.waiting);
+        skipped.saturating_add(self.limit).saturating_add(1)
+    }
+
+    /// Those of a list that may be answered, each with its index.
+    fn of<T>(&self, list: Vec<(Holder, T)>, skipped: usize) -> Vec<(usize, Holder, T)> {
+        let is_wanted = |holder: &Holder| self.holder.as_ref().is_none_or(|only| only == holder);
+        let all = list.into_iter().enumerate().skip(skipped);
+        all.map(|(index, (holder, since))| (index, holder, since))
+            .filter(|(_, holder, _)| is_wanted(holder))
+            .collect()
+    }
+}
+
 /// Who holds the seats of a license, and who waits for one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -18,6 +96,8 @@ pub struct Reservations {
     pub reserved: Vec<HeldSeat>,
     /// Those who wait, the first in line first.
     pub waiting: Vec<WaitingHolder>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<ReservationsCursor>,
 }
 
 /// Who holds a seat of a license.
@@ -50,20 +130,18 @@ pub struct WaitingHolder {
 }
 
 impl KeyManager {
-    /// Who holds the seats of a license and who waits, at most `limit` of each.
+    /// Who holds the seats of a license and who waits, page by page.
     ///
-    /// With `unused_since` only those seats that could be released: given before that instant to a
-    /// key that was not used from then on. A key that was never used counts from when it got its
-    /// seat. When a user was last active is not known, so users are left out then. Reads the keys
-    /// one by one, a few at a time, until there are enough.
+    /// For those who were not used for a while it reads the keys one by one, a few at a time, until
+    /// there are enough.
     ///
     /// ```
-    /// # use tower_api_key::{KeyManager, LicenseId, ManageError, Timestamp};
+    /// # use tower_api_key::{KeyManager, LicenseId, ManageError, ReservationsQuery, Timestamp};
     /// # async fn ask(
     /// #     manager: &KeyManager, license: &LicenseId, last_week: Timestamp,
     /// # ) -> Result<(), ManageError> {
-    /// let unused = manager.reservations(license, Some(last_week), 100).await?;
-    /// for seat in unused.reserved {
+    /// let query = ReservationsQuery::first(100).with_unused_since(Some(last_week));
+    /// for seat in manager.reservations(license, &query).await?.reserved {
     ///     println!("{} has not been used", seat.name.as_deref().unwrap_or("?"));
     /// }
     /// # Ok(()) }
@@ -75,37 +153,54 @@ impl KeyManager {
     pub async fn reservations(
         &self,
         license: &LicenseId,
-        unused_since: Option<Timestamp>,
-        limit: usize,
+        query: &ReservationsQuery,
     ) -> Result<Reservations, ManageError> {
-        // Which seats are unused is known only after their keys are read.
-        let read = unused_since.map_or(limit, |_| usize::MAX);
-        let mut line = self.line(license, read).await?;
-        line.waiting.truncate(limit);
-        let holders: Vec<_> = line.reserved.iter().map(|(who, _)| who.clone()).collect();
-        let reserved = stream::iter(line.reserved)
+        let line = self.line(license, query.reads()).await?;
+        let (reserved, waiting) = (line.reserved.len(), line.waiting.len());
+        let holders = query.of(line.reserved, query.after.reserved);
+        let is_wanted = |seat: &HeldSeat| {
+            query
+                .unused_since
+                .is_none_or(|instant| seat.is_unused_since(instant))
+        };
+        let seats = self
+            .with_records(holders)
+            .map_ok(|(index, holder, since, record)| (index, self.held_seat(holder, since, record)))
+            .try_filter(|(_, seat)| future::ready(is_wanted(seat)));
+        let (reserved_next, reserved_page) = page(seats, query.limit).await?;
+        let holders = query.of(line.waiting, query.after.waiting);
+        let holders = self.with_records(holders);
+        let places = holders.map_ok(|(index, holder, since, record)| {
+            let place = WaitingHolder {
+                holder,
+                name: record.map(|record| record.name),
+                since,
+                position: index as u64 + 1,
+            };
+            (index, place)
+        });
+        let (waiting_next, waiting_page) = page(places, query.limit).await?;
+        let next = ReservationsCursor {
+            reserved: reserved_next.unwrap_or(reserved),
+            waiting: waiting_next.unwrap_or(waiting),
+        };
+        let is_last = reserved_next.is_none() && waiting_next.is_none();
+        Ok(Reservations {
+            reserved: reserved_page,
+            waiting: waiting_page,
+            next: (!is_last).then_some(next),
+        })
+    }
+
+    /// Those of a list, each with its record where it is a key.
+    fn with_records<T: Send>(
+        &self,
+        list: Vec<(usize, Holder, T)>,
+    ) -> impl Stream<Item = Result<(usize, Holder, T, Option<KeyRecord>), ManageError>> {
+        let holders = list.iter().map(|(_, holder, _)| holder.clone()).collect();
+        stream::iter(list)
             .zip(self.records_of(holders))
-            .map(|((holder, since), record)| Ok(self.held_seat(holder, since, record?)))
-            .try_filter(|seat| {
-                future::ready(unused_since.is_none_or(|instant| seat.is_unused_since(instant)))
-            })
-            .take(limit)
-            .try_collect()
-            .await?;
-        let holders: Vec<_> = line.waiting.iter().map(|(who, _)| who.clone()).collect();
-        let waiting = stream::iter((1..).zip(line.waiting))
-            .zip(self.records_of(holders))
-            .map(|((position, (holder, since)), record)| {
-                Ok(WaitingHolder {
-                    holder,
-                    name: record?.map(|record| record.name),
-                    since,
-                    position,
-                })
-            })
-            .try_collect()
-            .await?;
-        Ok(Reservations { reserved, waiting })
+            .map(|((index, holder, since), record)| Ok((index, holder, since, record?)))
     }
 
     fn held_seat(&self, holder: Holder, since: Timestamp, record: Option<KeyRecord>) -> HeldSeat {
@@ -129,6 +224,18 @@ impl KeyManager {
         };
         stream::iter(holders).map(read).buffered(AT_ONCE)
     }
+}
+
+/// The first of a list, and the index of the one after them.
+async fn page<T>(
+    list: impl Stream<Item = Result<(usize, T), ManageError>>,
+    limit: usize,
+) -> Result<(Option<usize>, Vec<T>), ManageError> {
+    let list = list.take(limit.saturating_add(1));
+    let mut list: Vec<_> = list.try_collect().await?;
+    let next = list.get(limit).map(|(index, _)| *index);
+    list.truncate(limit);
+    Ok((next, list.into_iter().map(|(_, one)| one).collect()))
 }
 
 impl HeldSeat {

@@ -5,7 +5,7 @@ use std::fmt;
 use axum::extract::FromRequestParts;
 use http::{
     HeaderValue,
-    header::{ETAG, IF_MATCH},
+    header::{ETAG, IF_MATCH, IF_NONE_MATCH},
     request::Parts,
 };
 use utoipa::{
@@ -17,6 +17,7 @@ use utoipa::{
 };
 
 use super::{
+    input::only,
     problem::{Problem, ProblemCode},
     schema::optional_header,
 };
@@ -118,6 +119,38 @@ impl IntoParams for IfMatch {
     }
 }
 
+/// What `If-None-Match` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfNoneMatch {
+    Absent,
+    /// `*`: nothing is there yet.
+    Any,
+}
+
+impl<S: Sync> FromRequestParts<S> for IfNoneMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match only(&parts.headers, &IF_NONE_MATCH)? {
+            None => Ok(Self::Absent),
+            Some(text) if text.trim() == "*" => Ok(Self::Any),
+            Some(_) => Err(Problem::invalid("if-none-match", "it is not *")),
+        }
+    }
+}
+
+/// A header that may be left out.
+impl IntoParams for IfNoneMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(["*"]));
+        let description =
+            "`*` (RFC 9110 §13.1.2): adds what is not there yet, and changes nothing.";
+        optional_header("If-None-Match", description, text)
+    }
+}
+
 fn unreadable() -> Problem {
     Problem::invalid("if-match", "it is neither * nor a list of entity tags")
 }
@@ -125,6 +158,12 @@ fn unreadable() -> Problem {
 /// The refusal where somebody else was faster.
 pub(super) fn changed() -> Problem {
     failed("It is not as If-Match says: it was changed.")
+}
+
+/// The refusal where something is there that was to be new.
+pub(super) fn exists() -> Problem {
+    let detail = "It is not as If-None-Match says: there is one already.";
+    Problem::new(ProblemCode::PreconditionFailed, detail).with_field("if-none-match")
 }
 
 fn failed(detail: &str) -> Problem {

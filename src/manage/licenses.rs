@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::{
     Parts,
     caller::Caller,
-    etag::{self, IfMatch},
+    etag::{self, IfMatch, IfNoneMatch},
     input::{self, Body, Limit, Named, Nothing, OptionalBody, Query},
     policy::MANAGEMENT_MODULE,
     problem::Problem,
@@ -141,7 +141,7 @@ pub(super) async fn list_licenses(
     tag = "licenses",
     params(
         ("id" = LicenseId, Path, description = "The license."),
-        IfMatch
+        IfMatch, IfNoneMatch
     ),
     request_body = SetLicense,
     responses(
@@ -162,15 +162,23 @@ pub(super) async fn set_license(
     Named(id): Named<LicenseId>,
     _: Query<Nothing>,
     if_match: IfMatch,
+    if_none_match: IfNoneMatch,
     Body(set): Body<SetLicense>,
 ) -> Result<Response, Problem> {
     parts.check_change(&caller, &id).await?;
     let valid_until = set.valid_until.map(|Limit(end)| end);
     let license = License::new(id.clone(), set.seats).with_valid_until(valid_until);
     let (manager, actor) = (&parts.manager, &caller.actor);
-    let events = match if_match {
-        IfMatch::Absent => manager.set_license(license, actor).await?,
-        if_match => {
+    let events = match (if_match, if_none_match) {
+        (IfMatch::Absent, IfNoneMatch::Absent) => manager.set_license(license, actor).await?,
+        (IfMatch::Absent, IfNoneMatch::Any) => {
+            match manager.set_license_if(license, None, actor).await {
+                Err(ManageError::Conflict) => return Err(etag::exists()),
+                events => events?,
+            }
+        }
+        (_, IfNoneMatch::Any) => return Err(etag::exists()),
+        (if_match, IfNoneMatch::Absent) => {
             let change = |seen| manager.set_license_if(license.clone(), Some(seen), actor);
             parts.change_matching(&if_match, &id, change).await?
         }
@@ -178,6 +186,9 @@ pub(super) async fn set_license(
     let is_new = events.iter().any(
         |event| matches!(&event.kind, EventKind::LicenseAdded { license, .. } if *license == id),
     );
+    if if_none_match == IfNoneMatch::Any && !is_new {
+        return Err(etag::exists());
+    }
     let status = if is_new {
         StatusCode::CREATED
     } else {
@@ -219,6 +230,8 @@ pub(super) async fn remove_license(
     let (manager, actor) = (&parts.manager, &caller.actor);
     match if_match {
         IfMatch::Absent => manager.remove_license(&id, actor).await?,
+        // Of what is not there no condition is asked (RFC 9110 §13.2.1).
+        _ if !parts.has_license(&id).await? => return Err(ManageError::UnknownLicense(id).into()),
         if_match => {
             let remove = |seen| manager.remove_license_if(seen, actor);
             parts.change_matching(&if_match, &id, remove).await?
@@ -242,6 +255,11 @@ impl Parts {
             true => caller.check_administrator("changes the license of rest_api_management"),
             false => Ok(()),
         }
+    }
+
+    async fn has_license(&self, id: &LicenseId) -> Result<bool, Problem> {
+        let licenses = self.manager.overview().await?.licenses;
+        Ok(licenses.iter().any(|used| used.license.id == *id))
     }
 
     /// Makes a change of the license that `If-Match` means, which `change` makes only where the

@@ -10,9 +10,11 @@ use super::{
     Parts,
     caller::Caller,
     input::{Body, Nothing, Query},
+    plan::PlanAnswer,
     problem::Problem,
     refusals::{BodyRefusals, Refusals},
 };
+use crate::keys::Planned;
 
 /// Whether limited edition is on: then every license counts as expired.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -56,4 +58,25 @@ pub(super) async fn set_limited_edition(
     let manager = &parts.manager;
     manager.set_limited_edition(enabled, &caller.actor).await?;
     Ok(Json(LimitedEdition { enabled }))
+}
+
+/// Tells who would lose a seat and who would get one if limited edition were switched. Changes
+/// nothing.
+#[utoipa::path(
+    post,
+    path = "/limited-edition/plan",
+    tag = "licenses",
+    request_body = LimitedEdition,
+    responses(
+        (status = 200, description = "What it would do.", body = PlanAnswer),
+        Refusals, BodyRefusals
+    )
+)]
+pub(super) async fn plan_limited_edition(
+    State(parts): State<Arc<Parts>>,
+    _: Query<Nothing>,
+    Body(LimitedEdition { enabled }): Body<LimitedEdition>,
+) -> Result<Json<PlanAnswer>, Problem> {
+    let planned = Planned::SetLimitedEdition { enabled };
+    Ok(Json(parts.manager.plan(&planned).await?.into()))
 }

@@ -1,9 +1,9 @@
 //! Who uses a license: now, and after a change that is only thought through.
 
-use std::sync::Arc;
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use axum::{Json, extract::State};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -16,14 +16,14 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    keys::{HeldSeat, Planned, Reservations, WaitingHolder},
+    keys::{HeldSeat, Planned, Reservations, ReservationsCursor, ReservationsQuery, WaitingHolder},
     license_ledger::{Holder, LicenseId, Seats},
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct ReservationsQuery {
+pub(super) struct ReservationsParameters {
     /// Of those who hold a seat only the keys that got it before this instant, and were not used
     /// from then on: those whose seats could be released.
     unused_since: Option<Timestamp>,
@@ -31,6 +31,45 @@ pub(super) struct ReservationsQuery {
     #[serde(default = "usual_limit")]
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: u64,
+    /// The `next_cursor` of the page before.
+    #[param(value_type = Option<String>, pattern = "^[0-9]{1,10}\\.[0-9]{1,10}$")]
+    cursor: Option<Cursor>,
+    /// Only this one, and its place.
+    key_id: Option<Holder>,
+}
+
+/// How many of those who hold, and of those who wait, were answered.
+#[derive(Debug, Clone, Copy)]
+struct Cursor(ReservationsCursor);
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0.reserved, self.0.waiting)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |digits: &str| {
+            let is_number =
+                (1..=10).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+            is_number.then(|| digits.parse().ok()).flatten()
+        };
+        let (reserved, waiting) = text.split_once('.').unwrap_or_default();
+        match (number(reserved), number(waiting)) {
+            (Some(reserved), Some(waiting)) => Ok(Self(ReservationsCursor { reserved, waiting })),
+            _ => Err("it is no next_cursor of such a list"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
 }
 
 /// Who holds the seats of a license, and who waits for one.
@@ -41,6 +80,9 @@ pub(super) struct ReservationsAnswer {
     reserved: Vec<Reserved>,
     /// The first in line first.
     waiting: Vec<Waiting>,
+    /// The `cursor` of the next page; null where this is the last one.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
 }
 
 /// Who holds a seat.
@@ -75,6 +117,9 @@ struct Waiting {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PlanLicense {
+    /// True: it would be removed, and nothing else is given (422).
+    #[serde(default)]
+    remove: bool,
     /// Left out: as many as it has.
     #[serde(default, deserialize_with = "whole::seats_if_given")]
     #[schema(value_type = Seats, required = false)]
@@ -102,6 +147,7 @@ impl From<Reservations> for ReservationsAnswer {
         Self {
             reserved: reservations.reserved.into_iter().map(reserved).collect(),
             waiting: reservations.waiting.into_iter().map(waiting).collect(),
+            next_cursor: reservations.next.map(|next| Cursor(next).to_string()),
         }
     }
 }
@@ -111,7 +157,7 @@ impl From<Reservations> for ReservationsAnswer {
     get,
     path = "/licenses/{id}/reservations",
     tag = "licenses",
-    params(("id" = LicenseId, Path, description = "The license."), ReservationsQuery),
+    params(("id" = LicenseId, Path, description = "The license."), ReservationsParameters),
     responses(
         (status = 200, description = "Who has it.", body = ReservationsAnswer),
         Refusals, Missing, Unprocessable
@@ -120,12 +166,15 @@ impl From<Reservations> for ReservationsAnswer {
 pub(super) async fn list_reservations(
     State(parts): State<Arc<Parts>>,
     Named(id): Named<LicenseId>,
-    Query(query): Query<ReservationsQuery>,
+    Query(query): Query<ReservationsParameters>,
 ) -> Result<Json<ReservationsAnswer>, Problem> {
     input::check_bounds("limit", query.limit, 1..=MOST_HOLDERS)?;
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
-    let manager = &parts.manager;
-    let reservations = manager.reservations(&id, query.unused_since, limit).await?;
+    let query = ReservationsQuery::first(limit)
+        .with_after(query.cursor.map(|cursor| cursor.0).unwrap_or_default())
+        .with_unused_since(query.unused_since)
+        .with_holder(query.key_id);
+    let reservations = parts.manager.reservations(&id, &query).await?;
     Ok(Json(reservations.into()))
 }
 
@@ -148,10 +197,23 @@ pub(super) async fn plan_license(
     Body(planned): Body<PlanLicense>,
 ) -> Result<Json<PlanAnswer>, Problem> {
     let end = |end: Option<Limit>| end.map(|Limit(end)| end);
-    let planned = Planned::SetLicense {
-        license,
-        seats: planned.seats,
-        valid_until: planned.valid_until.map(end),
+    let planned = match planned {
+        PlanLicense {
+            remove: true,
+            seats: None,
+            valid_until: None,
+        } => Planned::RemoveLicense { license },
+        PlanLicense { remove: true, .. } => {
+            let problem = "leaves no seats and no end to be planned";
+            return Err(Problem::unprocessable("remove", problem));
+        }
+        PlanLicense {
+            seats, valid_until, ..
+        } => Planned::SetLicense {
+            license,
+            seats,
+            valid_until: valid_until.map(end),
+        },
     };
     Ok(Json(parts.manager.plan(&planned).await?.into()))
 }

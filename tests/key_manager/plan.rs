@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_api_key::{
     Holder, KeyStore, License, LicenseId, LicenseLedger, ManageError, Module, NewKey, Operation,
-    Plan, Planned, PlannedSeat, Reservations, Seats, Timestamp,
+    Plan, Planned, PlannedSeat, Reservations, ReservationsQuery, Seats, Timestamp,
 };
 
 use crate::support::{World, bob, by, id, launcher, lic, open};
@@ -238,7 +238,11 @@ async fn reservations_carry_names_and_times_and_positions() {
         .await
         .unwrap();
 
-    let all = world.manager.reservations(&lic(), None, 100).await.unwrap();
+    let all = world
+        .manager
+        .reservations(&lic(), &ReservationsQuery::first(100))
+        .await
+        .unwrap();
     assert_eq!(shown(&all), "A | B,issuer|subject");
     let seat = &all.reserved[0];
     assert_eq!(seat.name.as_deref(), Some("the key A"));
@@ -249,10 +253,17 @@ async fn reservations_carry_names_and_times_and_positions() {
     assert_eq!(b.name.as_deref(), Some("the key B"));
     assert_eq!((&user.name, user.since), (&None, world.clock_in(0)));
 
-    let first = world.manager.reservations(&lic(), None, 1).await.unwrap();
+    let first = world
+        .manager
+        .reservations(&lic(), &ReservationsQuery::first(1))
+        .await
+        .unwrap();
     assert_eq!(shown(&first), "A | B");
     let unknown = LicenseId::new("no-such").unwrap();
-    let refused = world.manager.reservations(&unknown, None, 1).await;
+    let refused = world
+        .manager
+        .reservations(&unknown, &ReservationsQuery::first(1))
+        .await;
     assert!(matches!(refused, Err(ManageError::UnknownLicense(_))));
 }
 
@@ -262,7 +273,8 @@ async fn unused_seats_are_those_given_and_not_used_before_the_instant() {
     let uses = [(id("A"), world.clock_in(10)), (id("B"), world.clock_in(20))];
     world.store.record_last_used(&uses).await.unwrap();
     let unused = async |since: Timestamp, limit| {
-        let read = world.manager.reservations(&lic(), Some(since), limit).await;
+        let query = ReservationsQuery::first(limit).with_unused_since(Some(since));
+        let read = world.manager.reservations(&lic(), &query).await;
         shown(&read.unwrap())
     };
     assert_eq!(
@@ -291,7 +303,8 @@ async fn key_that_waited_long_for_its_seat_is_not_taken_for_an_unused_one() {
     world.clock.advance(Duration::from_secs(60));
     world.manager.delete(&id("A"), bob()).await.unwrap();
     let unused = async |since| {
-        let read = world.manager.reservations(&lic(), Some(since), 9).await;
+        let query = ReservationsQuery::first(9).with_unused_since(Some(since));
+        let read = world.manager.reservations(&lic(), &query).await;
         shown(&read.unwrap())
     };
     assert_eq!(unused(world.clock_in(0)).await, " | ");
@@ -309,7 +322,8 @@ async fn users_are_never_taken_for_unused_and_keys_without_a_record_are() {
         world.ledger.apply(assign, bob()).await.unwrap();
     }
     let later = Some(world.clock_in(9));
-    let unused = world.manager.reservations(&lic(), later, 9).await.unwrap();
+    let query = ReservationsQuery::first(9).with_unused_since(later);
+    let unused = world.manager.reservations(&lic(), &query).await.unwrap();
     assert_eq!(shown(&unused), "left-over | ");
     assert_eq!(unused.reserved[0].name, None);
 }
@@ -327,7 +341,10 @@ async fn many_keys_are_read_a_few_at_a_time_and_stay_in_order() {
         let plan = manager.plan(&set_seats(Seats::Limited(0))).await.unwrap();
         (
             plan,
-            manager.reservations(&lic(), None, 1_000).await.unwrap(),
+            manager
+                .reservations(&lic(), &ReservationsQuery::first(1_000))
+                .await
+                .unwrap(),
         )
     });
     let (plan, read) = read.await.unwrap();
@@ -342,4 +359,49 @@ async fn many_keys_are_read_a_few_at_a_time_and_stay_in_order() {
         .all(|seat| seat.name.as_deref() == Some(&*format!("the key {}", seat.holder)));
     assert!(named, "{plan:?}");
     assert_eq!(read.waiting[19].position, 20);
+}
+
+#[tokio::test]
+async fn pages_of_a_line_show_everybody_once() {
+    let world = with_keys(5, &["A", "B", "C", "D", "E", "F", "G", "H"]).await;
+    let uses = ["B", "D"].map(|used| (id(used), world.clock_in(60)));
+    world.store.record_last_used(&uses).await.unwrap();
+    let unused = Some(world.clock_in(30));
+    for (unused_since, reserved) in [(None, "A,B,C,D,E"), (unused, "A,C,E")] {
+        for limit in 1..=6 {
+            let query = ReservationsQuery::first(limit).with_unused_since(unused_since);
+            let (mut all, mut after) = (Reservations::default(), Some(Default::default()));
+            let mut positions = Vec::new();
+            while let Some(cursor) = after {
+                let query = query.clone().with_after(cursor);
+                let page = world.manager.reservations(&lic(), &query).await.unwrap();
+                assert!(page.reserved.len() <= limit && page.waiting.len() <= limit);
+                let is_empty = page.reserved.is_empty() && page.waiting.is_empty();
+                assert!(!is_empty, "a page of nothing after {cursor:?}");
+                positions.extend(page.waiting.iter().map(|place| place.position));
+                all.reserved.extend(page.reserved);
+                all.waiting.extend(page.waiting);
+                after = page.next;
+            }
+            assert_eq!(shown(&all), format!("{reserved} | F,G,H"), "{limit}");
+            assert_eq!(positions, [1, 2, 3]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_holder_is_told_with_its_place() {
+    let world = with_keys(1, &["A", "B", "C"]).await;
+    let only = async |holder: &str| {
+        let holder = Some(Holder::new(holder).unwrap());
+        let query = ReservationsQuery::first(1).with_holder(holder);
+        world.manager.reservations(&lic(), &query).await.unwrap()
+    };
+    let waiting = only("C").await;
+    assert_eq!(
+        (&*shown(&waiting), waiting.waiting[0].position),
+        (" | C", 2)
+    );
+    assert_eq!(shown(&only("A").await), "A | ");
+    assert_eq!(only("nobody").await, Reservations::default());
 }

@@ -213,9 +213,13 @@ async fn a_license_is_changed_only_as_it_was_seen() {
             .await
             .refused(412, "precondition_failed");
         let answer = call(method, "/licenses/new", "*").await;
-        answer
-            .refused(412, "precondition_failed")
-            .blames("if-match");
+        match method {
+            "PUT" => answer
+                .refused(412, "precondition_failed")
+                .blames("if-match"),
+            // Of what is not there no condition is asked (RFC 9110 §13.2.1).
+            _ => answer.refused(404, "not_found").blames("license"),
+        };
         let answer = call(method, LICENSE, "2").await;
         answer.refused(400, "invalid_request").blames("if-match");
     }
@@ -279,16 +283,22 @@ async fn reservations_tell_who_has_seats_and_who_waits() {
         json!({"key_id": id, "name": name, "since": begin, "position": position})
     };
     let line = json!([waiting("b", 1), waiting("c", 2)]);
-    let expected = json!({"reserved": [unused], "waiting": line});
+    let expected = json!({"reserved": [unused], "waiting": line, "next_cursor": null});
     assert_eq!(reservations("").await.is(200).json(), expected);
-    let answer = reservations("?limit=1").await;
-    assert_eq!(answer.is(200).json()["waiting"], json!([waiting("b", 1)]));
+    let page = reservations("?limit=1").await.is(200).json();
+    assert_eq!(page["waiting"], json!([waiting("b", 1)]));
+    let next = page["next_cursor"].as_str().unwrap();
+    let page = reservations(&format!("?limit=1&cursor={next}")).await;
+    let expected_page = json!({"reserved": [], "waiting": [waiting("c", 2)], "next_cursor": null});
+    assert_eq!(page.is(200).json(), expected_page);
+    let one = reservations("?key_id=c").await;
+    assert_eq!(one.is(200).json(), expected_page);
 
     let now = world.clock_in(0).to_string();
     let since = format!("?unused_since={now}");
     assert_eq!(reservations(&since).await.is(200).json(), expected);
     let at_once = format!("?unused_since={begin}");
-    let none = json!({"reserved": [], "waiting": line});
+    let none = json!({"reserved": [], "waiting": line, "next_cursor": null});
     assert_eq!(
         reservations(&at_once).await.json(),
         none,
@@ -314,6 +324,14 @@ async fn reservations_that_cannot_be_asked_for_are_refused() {
         ("unused_since=yesterday", "unused_since"),
         ("unused_since=2026-01-01", "unused_since"),
         ("since=1", "since"),
+        ("cursor=", "cursor"),
+        ("cursor=1", "cursor"),
+        ("cursor=1.", "cursor"),
+        ("cursor=1.2.3", "cursor"),
+        ("cursor=-1.2", "cursor"),
+        ("cursor=12345678901.2", "cursor"),
+        ("key_id=a%20b", "key_id"),
+        ("key_id=", "key_id"),
     ] {
         let answer = reservations(query).await;
         answer.refused(400, "invalid_request").blames(field);
@@ -407,4 +425,93 @@ async fn outsiders_manage_no_license() {
     assert_eq!(world.everything().await, before);
     let log = world.keys.events(0, 1_000).await.unwrap();
     assert!(log.iter().all(|event| event.actor == Actor::system()));
+}
+
+#[tokio::test]
+async fn removal_and_limited_edition_are_planned_too() {
+    let world = World::new().await;
+    for id in ["a", "b"] {
+        world.launcher(id).await;
+    }
+    let seat = json!({"license": "launcher-2026", "key_id": "a", "name": "Key a"});
+    let before = world.everything().await;
+    for (path, body, loses) in [
+        (
+            format!("{LICENSE}/plan"),
+            json!({"remove": true}),
+            json!([seat]),
+        ),
+        (
+            "/limited-edition/plan".to_owned(),
+            json!({"enabled": true}),
+            json!([seat]),
+        ),
+        (
+            "/limited-edition/plan".to_owned(),
+            json!({"enabled": false}),
+            json!([]),
+        ),
+        (
+            format!("{LICENSE}/plan"),
+            json!({"remove": false}),
+            json!([]),
+        ),
+    ] {
+        let answer = world.call("POST", &path, &world.manager, Some(body)).await;
+        let plan = answer.is(200).json();
+        assert_eq!(plan, json!({"loses": loses, "gains": []}), "{path}");
+    }
+    let path = format!("{LICENSE}/plan");
+    for body in [
+        json!({"remove": true, "seats": 3}),
+        json!({"remove": true, "valid_until": null}),
+    ] {
+        let answer = world.administer("POST", &path, Some(body)).await;
+        answer.refused(422, "invalid_field").blames("remove");
+    }
+    let nobody = Some(json!({"remove": true}));
+    let answer = world
+        .administer("POST", "/licenses/none/plan", nobody)
+        .await;
+    answer.refused(404, "not_found").blames("license");
+    assert_eq!(world.everything().await, before);
+}
+
+#[tokio::test]
+async fn license_that_is_to_be_new_changes_none_that_is_there() {
+    let world = World::new().await;
+    let new = async |path: &str, seats: u32, headers: &[(&str, &str)]| {
+        let body = json!({"seats": seats, "valid_until": null});
+        let manager = &world.manager;
+        world
+            .call_with("PUT", path, manager, headers, Some(body))
+            .await
+    };
+    let is_new = ("if-none-match", "*");
+    new("/licenses/later", 2, &[is_new]).await.is(201);
+    // Not even where it is what is wanted.
+    for seats in [2, 3] {
+        let answer = new("/licenses/later", seats, &[is_new]).await;
+        answer
+            .refused(412, "precondition_failed")
+            .blames("if-none-match");
+    }
+    for path in ["/licenses/later", "/licenses/other"] {
+        let answer = new(path, 3, &[is_new, ("if-match", "*")]).await;
+        answer.refused(412, "precondition_failed");
+    }
+    for malformed in ["\"2\"", "", "**"] {
+        let answer = new("/licenses/other", 3, &[("if-none-match", malformed)]).await;
+        answer
+            .refused(400, "invalid_request")
+            .blames("if-none-match");
+    }
+    let licenses = world.licenses().await;
+    let seats: Vec<_> = licenses
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| l["seats"].clone())
+        .collect();
+    assert_eq!(seats, [2, 1], "{licenses}");
 }

@@ -439,17 +439,23 @@ async fn policy_of_the_host_decides_who_is_a_manager() {
 
 /// http.md 4: on grants too. Administrators burn none.
 #[tokio::test]
-async fn managers_are_told_of_their_quota() {
+async fn managers_are_told_of_their_quota_and_burn_none_by_reading() {
     let world = World::new().await;
+    let plan = async |client| {
+        let body = Some(json!({"enabled": true}));
+        world
+            .call("POST", "/limited-edition/plan", client, body)
+            .await
+    };
     for left in ["999", "998"] {
-        let answer = world.call("GET", "/modules", &world.manager, None).await;
+        let answer = plan(&world.manager).await;
         let fields = answer.is(200).headers["ratelimit"].to_str().unwrap();
         assert!(fields.contains(&format!("r={left};")), "{fields}");
         assert_eq!(answer.headers["vary"], "x-api-key, authorization");
         assert_eq!(answer.headers["cache-control"], "no-store");
+        let read = world.call("GET", "/modules", &world.manager, None).await;
+        assert!(!read.is(200).headers.contains_key("ratelimit"));
     }
-    let answer = world
-        .call("GET", "/modules", &world.administrator, None)
-        .await;
+    let answer = plan(&world.administrator).await;
     assert!(!answer.is(200).headers.contains_key("ratelimit"));
 }
