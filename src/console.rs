@@ -116,7 +116,9 @@ impl Console {
         self
     }
 
-    /// The routes, to be nested where the host likes, with `nest_service`: it takes `/console/` too.
+    /// The routes, to be nested where the host likes, with `nest_service`: it takes `/console/` too, where
+    /// the page is, and to which `/console` leads. All addresses are relative: a proxy in front may take
+    /// a part of the path.
     pub fn router(&self) -> Router {
         let page = Router::new()
             .route("/", get(files::page))

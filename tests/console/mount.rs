@@ -1,9 +1,9 @@
 //! The console of another service, under another path.
 
-use axum::Router;
+use axum::{Router, ServiceExt, extract::Request};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tower::Layer;
+use tower::{Layer, util::MapRequestLayer};
 use tower_api_key::{
     Actor, ApiKeyLayer, License, LicenseId, MemoryKeyStore, MemoryLedger, Module, NewKey,
     RouteModules, Seats,
@@ -14,8 +14,9 @@ use tower_api_key::{
 
 use crate::{browser::Window, sign_in};
 
-/// Serves a console under `/deep/path`; answers with the address and an administrator's key.
-async fn serve(is_insecure: bool) -> (String, String) {
+/// Serves a console under `/deep/path`, as seen behind a proxy that has taken `taken` from the front of
+/// each path; answers with the address and an administrator's key.
+async fn serve(is_insecure: bool, taken: &'static str) -> (String, String) {
     let key = SigningKey::hs256("2026-11", [7; 32]).expect("a key");
     let sessions = SessionTokens::builder("https://hub.example", key).build();
     let sessions = sessions.expect("sessions");
@@ -53,17 +54,29 @@ async fn serve(is_insecure: bool) -> (String, String) {
         .fallback_service(layer.layer(Router::new()));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
+    let app = MapRequestLayer::new(move |mut request: Request| {
+        let path = request.uri().path_and_query().expect("a path").as_str();
+        let rest = path.strip_prefix(taken).expect("it is asked for there");
+        *request.uri_mut() = rest.parse().expect("a path");
+        request
+    })
+    .layer(app);
+    let app = ServiceExt::<Request>::into_make_service(app);
     tokio::spawn(async move { axum::serve(listener, app).await });
     // Browsers take this name, over HTTP too, for a safe place.
-    let address = format!("http://localhost:{}/deep/path", address.port());
+    let address = format!("http://localhost:{}{taken}/deep/path", address.port());
     (address, made.text.expose().to_owned())
 }
 
 #[tokio::test]
 async fn console_works_under_another_path_with_and_without_its_last_slash() {
     let window = Window::open().await;
-    for (is_insecure, end, cookie_path) in [(true, "", "/deep/path"), (false, "/", "/")] {
-        let (address, key) = serve(is_insecure).await;
+    for (is_insecure, taken, end, cookie_path) in [
+        (true, "", "", "/deep/path"),
+        (true, "/outer", "", "/outer/deep/path"),
+        (false, "", "/", "/"),
+    ] {
+        let (address, key) = serve(is_insecure, taken).await;
         window.goto(&format!("{address}{end}")).await;
         sign_in(&window, &key).await;
         window.until("row('key-row', 'Operator')").await;
