@@ -14,7 +14,7 @@ use super::{
     input::{Nothing, Query},
     refusals::Refusals,
 };
-use crate::openapi::SecuritySchemes;
+use crate::{key_store::Environment, openapi::SecuritySchemes};
 
 /// The document as it is sent.
 #[derive(Clone)]
@@ -48,6 +48,14 @@ pub(super) fn document(calls: &OpenApi, parts: &Parts) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
     });
+    if let Some(admitted) = &parts.gate.gate.environments {
+        document["components"]["schemas"]["NewKey"]["properties"]["environment"] = json!({
+            "type": "string",
+            "enum": admitted,
+            "default": Environment::live(),
+            "description": "What it is for.",
+        });
+    }
     // RFC 3986 §4.2: relative to where the document is, so it is right wherever the router is nested.
     document["servers"] = json!([{"url": "."}]);
     let cookie = json!({

@@ -4,7 +4,13 @@ use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
 use axum::{Json, extract::State};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{
+    IntoParams, PartialSchema, ToSchema,
+    openapi::{
+        Ref, RefOr, Schema,
+        schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder, Type},
+    },
+};
 
 use super::{
     Parts,
@@ -114,21 +120,70 @@ struct Waiting {
 }
 
 /// What a license would be.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PlanLicense {
     /// True: it would be removed, and nothing else is given (422).
-    #[serde(default)]
-    remove: bool,
+    #[serde(default, deserialize_with = "input::if_given")]
+    remove: Option<bool>,
     /// Left out: as many as it has.
     #[serde(default, deserialize_with = "whole::seats_if_given")]
-    #[schema(value_type = Seats, required = false)]
     seats: Option<Seats>,
     /// Null: it would be valid for ever. Left out: as long as it is.
     #[serde(default, deserialize_with = "input::if_given")]
-    #[schema(value_type = Option<Limit>, required = false)]
     valid_until: Option<Option<Limit>>,
 }
+
+impl PlanLicense {
+    fn of(self, license: LicenseId) -> Result<Planned, Problem> {
+        let (seats, valid_until) = (self.seats, self.valid_until);
+        match self.remove {
+            None => Ok(Planned::SetLicense {
+                license,
+                seats,
+                valid_until: valid_until.map(|end| end.map(|Limit(end)| end)),
+            }),
+            Some(true) if seats.is_none() && valid_until.is_none() => {
+                Ok(Planned::RemoveLicense { license })
+            }
+            Some(_) => {
+                let problem = "can only be true, with nothing beside it";
+                Err(Problem::unprocessable("remove", problem))
+            }
+        }
+    }
+}
+
+/// Another one, or none.
+impl PartialSchema for PlanLicense {
+    fn schema() -> RefOr<Schema> {
+        let object = || {
+            ObjectBuilder::new()
+                .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+        };
+        let end = OneOfBuilder::new()
+            .item(ObjectBuilder::new().schema_type(Type::Null))
+            .item(Ref::from_schema_name(Limit::name()))
+            .description(Some("Null: it would be valid for ever."));
+        let remove = ObjectBuilder::new()
+            .schema_type(Type::Boolean)
+            .enum_values(Some([true]))
+            .description(Some("It would be removed."));
+        OneOfBuilder::new()
+            .item(
+                object()
+                    .property("seats", Ref::from_schema_name(Seats::name()))
+                    .property("valid_until", end),
+            )
+            .item(object().property("remove", remove).required("remove"))
+            .description(Some(
+                "What a license would be; what is left out stays as it is.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for PlanLicense {}
 
 impl From<Reservations> for ReservationsAnswer {
     fn from(reservations: Reservations) -> Self {
@@ -196,25 +251,7 @@ pub(super) async fn plan_license(
     _: Query<Nothing>,
     Body(planned): Body<PlanLicense>,
 ) -> Result<Json<PlanAnswer>, Problem> {
-    let end = |end: Option<Limit>| end.map(|Limit(end)| end);
-    let planned = match planned {
-        PlanLicense {
-            remove: true,
-            seats: None,
-            valid_until: None,
-        } => Planned::RemoveLicense { license },
-        PlanLicense { remove: true, .. } => {
-            let problem = "leaves no seats and no end to be planned";
-            return Err(Problem::unprocessable("remove", problem));
-        }
-        PlanLicense {
-            seats, valid_until, ..
-        } => Planned::SetLicense {
-            license,
-            seats,
-            valid_until: valid_until.map(end),
-        },
-    };
+    let planned = planned.of(license)?;
     Ok(Json(parts.manager.plan(&planned).await?.into()))
 }
 

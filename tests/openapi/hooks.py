@@ -9,6 +9,7 @@ import schemathesis
 
 KEYS = itertools.count()
 ASSIGN = "PUT /keys/{id}/modules/{module}"
+REGENERATE = "POST /keys/{id}/regenerate"
 
 
 @schemathesis.hook
@@ -27,9 +28,11 @@ def before_call(context, case, kwargs):
         expiry = case.body.get("expires_at")
         if isinstance(expiry, str) and expiry[:1] in {"0", "1", "2"}:
             case.body["expires_at"] = "2999-12-31"
-    # Both a key and a module that exist are never found by chance.
-    if case.operation.label == ASSIGN and next(KEYS) % 4 == 0:
-        case.path_parameters = {"id": some_key(), "module": "launcher"}
+    # What exists is seldom found by chance.
+    if case.operation.label in (ASSIGN, REGENERATE) and next(KEYS) % 4 == 0:
+        case.path_parameters["id"] = some_key()
+        if case.operation.label == ASSIGN:
+            case.path_parameters["module"] = "launcher"
 
 
 def some_key():
