@@ -36,6 +36,8 @@
 //!    changed by administrators only.
 //! 4. The cookie of a console's session is a credential here; a change then needs the session's
 //!    `csrf_token` in `X-CSRF-Token`.
+//! 5. Calls that change or plan count one request of the caller's quota. Those that read count none:
+//!    a page that shows every change at once reads more often than a quota foresees.
 //!
 //! # Answers
 //!
@@ -349,7 +351,7 @@ impl ModuleMap for Everything {
         _: &str,
         _: Option<&str>,
     ) -> Option<Cow<'_, Requirement>> {
-        // A page that shows every change at once reads more often than any quota foresees.
+        // As the module says, of who may call it.
         let cost = if method.is_safe() { 0 } else { 1 };
         Some(Cow::Owned(Requirement::Authenticated {
             scopes: Box::default(),

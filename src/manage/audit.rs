@@ -88,7 +88,9 @@ impl AuditQuery {
     }
 }
 
-/// The log from an entry on: who did what, and when.
+/// Read the log
+///
+/// From an entry on: who did what, and when.
 #[utoipa::path(
     get,
     path = "/audit",

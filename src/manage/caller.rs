@@ -174,7 +174,9 @@ fn check_csrf(method: &Method, headers: &HeaderMap, session: &str) -> Result<(),
             let detail = "A change with a session's cookie needs its token in X-CSRF-Token.";
             Err(Problem::new(ProblemCode::Forbidden, detail)
                 .with_field(CSRF_HEADER)
-                .with_remediation("Send the csrf_token of the session, or a key in X-API-Key."))
+                .with_remediation(
+                    "Send the csrf_token of the session, or a key in X-API-Key without the cookie.",
+                ))
         }
     }
 }

@@ -53,6 +53,8 @@ use places::MOST;
 pub(super) use places::Places;
 use reader::Reader;
 
+/// Follow the log
+///
 /// What happens from now on, or after an event: Server-Sent Events that end only with the caller's
 /// rights, after an hour, or with the service.
 ///

@@ -203,7 +203,8 @@ impl<'de> Deserialize<'de> for Limit {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
         let limit = Timestamp::parse_limit(&text).map(Self);
         limit.map_err(|_| {
-            let expected = "neither an RFC 3339 date and time nor a date such as 2026-12-31";
+            let expected = "neither an RFC 3339 date and time nor a date such as 2026-12-31, \
+                            before 9999-12-30";
             serde::de::Error::custom(expected)
         })
     }

@@ -118,7 +118,9 @@ impl Parts {
     }
 }
 
-/// All licenses, in order of their id.
+/// List licenses
+///
+/// In order of their id.
 #[utoipa::path(
     get,
     path = "/licenses",
@@ -132,9 +134,9 @@ pub(super) async fn list_licenses(
     Ok(Json(parts.used_licenses().await?))
 }
 
-/// Adds a license, or changes seats and validity of the one with this id together.
+/// Add or change a license
 ///
-/// That which `rest_api_management` needs, only an administrator changes.
+/// Its seats and its end together. That which `rest_api_management` needs, only an administrator changes.
 #[utoipa::path(
     put,
     path = "/licenses/{id}",
@@ -202,9 +204,9 @@ pub(super) async fn set_license(
     Ok((status, tag, Json(license)).into_response())
 }
 
-/// Removes a license. Its modules stay mapped to it, and who uses them is refused.
+/// Remove a license
 ///
-/// That which `rest_api_management` needs, only an administrator removes.
+/// Its modules stay mapped to it, and who uses them is refused. That which `rest_api_management` needs, only an administrator removes.
 #[utoipa::path(
     delete,
     path = "/licenses/{id}",

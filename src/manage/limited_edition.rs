@@ -23,7 +23,9 @@ pub(super) struct LimitedEdition {
     enabled: bool,
 }
 
-/// Whether limited edition is on.
+/// Read limited edition
+///
+/// Whether it is on.
 #[utoipa::path(
     get,
     path = "/limited-edition",
@@ -38,7 +40,9 @@ pub(super) async fn read_limited_edition(
     Ok(Json(LimitedEdition { enabled }))
 }
 
-/// Switches limited edition.
+/// Switch limited edition
+///
+/// While it is on, every license counts as expired.
 #[utoipa::path(
     put,
     path = "/limited-edition",
@@ -60,8 +64,9 @@ pub(super) async fn set_limited_edition(
     Ok(Json(LimitedEdition { enabled }))
 }
 
-/// Tells who would lose a seat and who would get one if limited edition were switched. Changes
-/// nothing.
+/// Plan limited edition
+///
+/// Who would lose a seat and who would get one if it were switched now. Changes nothing.
 #[utoipa::path(
     post,
     path = "/limited-edition/plan",

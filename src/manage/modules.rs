@@ -35,7 +35,9 @@ pub(super) struct Mapping {
     license: Option<LicenseId>,
 }
 
-/// The modules that are known, in order of their name.
+/// List modules
+///
+/// Those that are known, in order of their name.
 #[utoipa::path(
     get,
     path = "/modules",
@@ -51,9 +53,9 @@ pub(super) async fn list_modules(
     Ok(Json(modules.map(mapped).collect()))
 }
 
-/// Makes a module known, and says which license it needs.
+/// Map a module
 ///
-/// Which one `rest_api_management` needs, only an administrator says.
+/// Makes it known, and says which license it needs. Which one `rest_api_management` needs, only an administrator says.
 #[utoipa::path(
     put,
     path = "/modules/{module}",

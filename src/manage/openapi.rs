@@ -20,7 +20,7 @@ use crate::{key_store::Environment, openapi::SecuritySchemes};
 #[derive(Clone)]
 pub(super) struct Document(Bytes);
 
-/// This document.
+/// Read this document
 ///
 /// OpenAPI 3.1 of all calls, with the ways to send a credential.
 #[utoipa::path(

@@ -18,7 +18,7 @@ use crate::{
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Role {
-    /// Everything but what only administrators may: see [`Management`](crate::manage::Management).
+    /// Everything but what only administrators may: see the rules of [`manage`](crate::manage).
     Manager,
     /// Everything.
     Administrator,

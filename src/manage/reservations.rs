@@ -207,7 +207,10 @@ impl From<Reservations> for ReservationsAnswer {
     }
 }
 
-/// Who holds the seats of a license and who waits; or whose seats nobody has used for a while.
+/// List reservations
+///
+/// Who holds the seats of a license and who waits, by pages; or whose seats nobody has used for a
+/// while.
 #[utoipa::path(
     get,
     path = "/licenses/{id}/reservations",
@@ -233,7 +236,9 @@ pub(super) async fn list_reservations(
     Ok(Json(reservations.into()))
 }
 
-/// Tells who would lose a seat and who would get one if a license were changed. Changes nothing.
+/// Plan a change of a license
+///
+/// Who would lose a seat and who would get one if it were changed or removed now. Changes nothing.
 #[utoipa::path(
     post,
     path = "/licenses/{id}/plan",

@@ -31,7 +31,9 @@ fn exposed<S: Serializer>(text: &KeyText, serializer: S) -> Result<S::Ok, S::Err
     serializer.serialize_str(text.expose())
 }
 
-/// Begins a session with the caller's rights, which lasts no longer than the caller's credential.
+/// Begin a session
+///
+/// With the caller's rights, and no longer than the caller's credential.
 ///
 /// The session of a key has the rights of that key as they are at each request, and ends with it. A
 /// session begins no other one.

@@ -88,7 +88,9 @@ impl HourOfUsage {
     }
 }
 
-/// How often a key was used, by hour: granted, refused by code, and rate limited.
+/// Read the usage of a key
+///
+/// By hour: how often it was granted, refused by code, and rate limited.
 #[utoipa::path(
     get,
     path = "/keys/{id}/usage",
