@@ -208,9 +208,8 @@ impl Key {
             }
             (_, Step::Create(..)) => (self.clone(), Outcome::Duplicate),
             (Self::Gone, _) => (Self::Gone, Outcome::NotFound),
-            (Self::Left, step) if !matches!(step, Step::Delete(_)) => {
-                (Self::Left, Outcome::NotFound)
-            }
+            (Self::Left, Step::Delete(_)) => (Self::Gone, Outcome::Done),
+            (Self::Left, _) => (Self::Left, Outcome::NotFound),
             (_, Step::Delete(_)) => (Self::Gone, Outcome::Done),
             (_, Step::Revoke(_)) => (Self::Revoked, Outcome::Done),
             (Self::Revoked, Step::Assign(..)) => (Self::Revoked, Outcome::Revoked),
