@@ -40,8 +40,8 @@ mod plan;
 mod reconcile;
 mod reservations;
 mod usage;
+mod write;
 
-pub(crate) use change::told;
 #[cfg(feature = "manage")]
 pub(crate) use create::id_from;
 pub use error::ManageError;
@@ -55,6 +55,7 @@ pub use reconcile::Reconciled;
 pub use reservations::{
     HeldSeat, Reservations, ReservationsCursor, ReservationsQuery, WaitingHolder,
 };
+pub(crate) use write::told;
 
 /// Creates, changes and ends keys, assigns modules, and sets licenses: a handle that is cheap to
 /// clone.

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use crate::{
     clock::Timestamp,
     key_store::KeyId,
-    keys::{KeyManager, ManageError, change::refuse_revoked},
+    keys::{KeyManager, ManageError, write::refuse_revoked},
     license_ledger::{
         EventKind, Holder, License, LicenseEvent, LicenseId, Module, Operation, Seats,
     },
