@@ -13,6 +13,7 @@ use crate::{
 };
 
 const LIMIT_REACHED: &str = "License limit reached, cannot reserve additional licenses.";
+const NOT_RESERVED: &str = "Required license is not reserved for this API Key.";
 const EXPIRED: &str = "Required license has expired.";
 /// The status of the module `launcher` on a key's page, and why.
 const LAUNCHER: &str = "text('[data-module=launcher] .status-cell')";
@@ -225,4 +226,24 @@ async fn license_is_added_mapped_and_removed() {
     window
         .until("text('[data-module=launcher]').includes('Unknown license')")
         .await;
+}
+
+#[tokio::test]
+async fn module_of_a_license_that_is_gone_stays_refused_where_it_is_saved_as_it_is() {
+    let hub = hub();
+    crate::manage(&hub, "DELETE /licenses/launcher", None);
+    let window = signed_in(&hub).await;
+    window.click("#nav-licenses").await;
+    window.click(named("Change the license of launcher")).await;
+    window
+        .until("text($('[name=license]').selectedOptions[0]) === 'launcher (unknown license)'")
+        .await;
+    window.click("dialog [data-test=submit]").await;
+    window.until("!$('dialog')").await;
+    let modules = crate::manage(&hub, "GET /modules", None);
+    let mut modules = modules.as_array().expect("a list").iter();
+    let launcher = modules.find(|module| module["module"] == "launcher");
+    assert_eq!(launcher.expect("it is known")["license"], "launcher");
+    hub.get(ENGINES, &[&x_api_key(hub.key("Launcher"))])
+        .refused(403, "license_not_reserved", NOT_RESERVED);
 }

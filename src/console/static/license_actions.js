@@ -135,7 +135,11 @@ export function removeLicense(license, reload) {
 export function mapModule(licenses, modules, module, reload) {
   const known = new Map(modules.map((entry) => [entry.module, entry.license]));
   const name = input({ class: "mono", maxlength: 200, value: module, readonly: Boolean(module), placeholder: "launcher" });
-  const license = select([["", "No license needed"], ...licenses.map(({ id }) => [id, id])], module ? known.get(module) ?? "" : licenses[0]?.id ?? "");
+  const needed = module ? known.get(module) ?? "" : licenses[0]?.id ?? "";
+  const choices = [["", "No license needed"], ...licenses.map(({ id }) => [id, id])];
+  // A license that is gone is still the one that the module needs: to save it as it is opens nothing.
+  if (!choices.some(([id]) => id === needed)) choices.push([needed, `${needed} (unknown license)`]);
+  const license = select(choices, needed);
   formDialog({
     id: "map-dialog", title: module ? `License of ${module}` : "Map module", action: module ? "Save" : "Map module",
     note: "A key that is assigned the module needs a seat of this license. Places in line stay.",
