@@ -145,7 +145,7 @@ impl Window {
             "browserName": "chrome",
             "goog:chromeOptions": { "args": arguments },
             "goog:loggingPrefs": { "browser": "ALL" },
-            "timeouts": { "script": 60_000 },
+            "timeouts": { "script": 60_000, "pageLoad": 30_000 },
         });
         let Value::Object(wanted) = wanted else {
             unreachable!("it is written as one");
@@ -167,6 +167,68 @@ impl Window {
 
     pub(crate) async fn goto(&self, address: &str) {
         self.driver.goto(address).await.expect("it goes there");
+    }
+
+    /// Opens another tab of the same browser, and goes there.
+    pub(crate) async fn tab(&self) {
+        let tab = self.driver.new_tab().await.expect("a tab");
+        self.driver
+            .switch_to_window(tab)
+            .await
+            .expect("it is there");
+    }
+
+    /// Goes to the tab that was opened as the first, the second …: from 0.
+    pub(crate) async fn to_tab(&self, number: usize) {
+        let tabs = self.driver.windows().await.expect("a list");
+        let tab = tabs[number].clone();
+        self.driver
+            .switch_to_window(tab)
+            .await
+            .expect("it is there");
+    }
+
+    /// What the page finds when it is hidden, or seen again. A browser without a screen hides none.
+    pub(crate) async fn hide(&self, is_hidden: bool) {
+        let hide = format!(
+            "(() => {{
+               Object.defineProperty(document, 'hidden', {{ configurable: true, value: {is_hidden} }});
+               document.dispatchEvent(new Event('visibilitychange'));
+             }})()"
+        );
+        self.js(&hide).await;
+    }
+
+    /// Holds the answers to the page's calls back whose address ends with `end`, until `held.shift()()`
+    /// lets the first of them go.
+    pub(crate) async fn hold_back(&self, end: &str) {
+        let end = Value::from(end);
+        let hold = format!(
+            "(() => {{
+               const send = window.fetch;
+               window.held = [];
+               window.fetch = (path, options) => {{
+                 const answer = send(path, options);
+                 if (!path.endsWith({end})) return answer;
+                 return new Promise((done) => held.push(() => done(answer)));
+               }};
+             }})()"
+        );
+        self.js(&hold).await;
+    }
+
+    /// Answers the page's calls whose address ends with `end` with this, so many times.
+    pub(crate) async fn answer(&self, end: &str, answer: &str, times: u32) {
+        let end = Value::from(end);
+        let answers = format!(
+            "(() => {{
+               const send = window.fetch;
+               let left = {times};
+               window.fetch = (path, options) =>
+                 path.endsWith({end}) && left-- > 0 ? Promise.resolve({answer}) : send(path, options);
+             }})()"
+        );
+        self.js(&answers).await;
     }
 
     pub(crate) async fn reload(&self) {

@@ -129,3 +129,70 @@ async fn session_that_ends_is_said_and_the_next_one_goes_on_where_it_was() {
     window.says("API Key has been revoked.").await;
     window.until("$('#key') && !$('#session-name')").await;
 }
+
+/// Renames a key on the page that is open.
+async fn rename(window: &Window, to: &str) {
+    window.click("#edit").await;
+    window.fill("[name=name]", to).await;
+    window.click("dialog [data-test=submit]").await;
+}
+
+/// Two windows of a browser have one cookie: the page of one has the token of a session that the other
+/// has ended.
+#[tokio::test]
+async fn window_goes_on_with_the_session_that_another_window_began() {
+    let hub = hub();
+    let managing = json!({"name": "Reception", "modules": ["rest_api_management"]});
+    let (_, reception) = make_key(&hub, managing);
+    let window = signed_in(&hub).await;
+    window.click(named("API Key-Lino")).await;
+    window.until("$('#edit')").await;
+    window.tab().await;
+    window.goto(&console(&hub)).await;
+    let again = async |key: &str| {
+        window.to_tab(1).await;
+        window.click("#sign-out").await;
+        window.until("$('#key')").await;
+        sign_in(&window, key).await;
+        window.to_tab(0).await;
+    };
+
+    // Also a window that stays in view finds it out.
+    let unseen = "event => event.stopImmediatePropagation()";
+    window
+        .js(&format!(
+            "addEventListener('visibilitychange', window.unseen = {unseen}, true)"
+        ))
+        .await;
+    // The same person: nothing is to be seen of it.
+    again(hub.key("Administrator")).await;
+    rename(&window, "API Key-Lino 2").await;
+    window
+        .until("!$('dialog') && text('h1') === 'API Key-Lino 2'")
+        .await;
+
+    // Somebody else: nothing is done in their name, and whose page it is now is said.
+    again(&reception).await;
+    rename(&window, "API Key-Lino 3").await;
+    window
+        .says("This browser is now signed in as Reception.")
+        .await;
+    window
+        .until("!$('dialog') && text('#session-name') === 'Reception' && text('h1') === 'API Key-Lino 2'")
+        .await;
+    assert_eq!(window.js("text('.me-role').split(' ')[0]").await, "Manager");
+    rename(&window, "API Key-Lino 4").await;
+    window.until("text('h1') === 'API Key-Lino 4'").await;
+    let log = manage(&hub, "GET /audit?limit=500&event=key_changed", None);
+    assert_eq!(log["items"].as_array().map(Vec::len), Some(2));
+
+    // Who looks at a window again sees at once whose it is.
+    again(hub.key("Administrator")).await;
+    window
+        .js("removeEventListener('visibilitychange', window.unseen, true)")
+        .await;
+    window.hide(false).await;
+    window
+        .until("text('#session-name') === 'API Key-Administrator'")
+        .await;
+}

@@ -7,6 +7,8 @@ export class Problem extends Error {
     this.status = status;
     this.code = body.code ?? "";
     this.remediation = body.remediation ?? "";
+    // The change came with the token of another session than the cookie's.
+    this.isOfOtherSession = status === 403 && body.field === "x-csrf-token";
     // Of `modules[0]` or `scopes.1` the input is the one of the whole field.
     this.field = /^[a-z_]+/.exec(body.field ?? "")?.[0] ?? null;
   }
@@ -15,6 +17,7 @@ export class Problem extends Error {
 let session = null;
 let skew = 0;
 let whenEnded = () => {};
+let whenTaken = () => {};
 
 /// The session: `{name, key_id, role, expires_at, csrf_token}`, or null.
 export const current = () => session;
@@ -25,9 +28,14 @@ export const isAdministrator = () => session?.role === "administrator";
 /// The service's time, as far as this page knows it, in milliseconds.
 export const now = () => Date.now() + skew;
 
-/// Calls `task` with the problem when the service no longer takes the session.
+/// Calls `task` when the service no longer takes the session: with its problem, if it told one.
 export function onEnded(task) {
   whenEnded = task;
+}
+
+/// Calls `task` when the browser's session has become somebody else's.
+export function onTaken(task) {
+  whenTaken = task;
 }
 
 /// That a call got no answer, and what that means.
@@ -76,14 +84,22 @@ async function read(response, method, headers) {
   }
 }
 
-/// One call. Answers with `{data, etag}`; throws a `Problem`.
-export async function call(method, path, { body, ifMatch, idempotencyKey, signal } = {}) {
+async function attempt(method, path, { body, ifMatch, idempotencyKey, signal } = {}) {
   const headers = {};
   if (ifMatch) headers["If-Match"] = ifMatch;
   if (idempotencyKey) headers["Idempotency-Key"] = idempotencyKey;
+  const response = await send(method, `api/${path}`, { body, headers, signal });
+  return { data: await read(response, method, headers), etag: response.headers.get("ETag") };
+}
+
+/// One call. Answers with `{data, etag}`; throws a `Problem`.
+export async function call(method, path, options) {
+  const sender = session;
   try {
-    const response = await send(method, `api/${path}`, { body, headers, signal });
-    return { data: await read(response, method, headers), etag: response.headers.get("ETag") };
+    return await attempt(method, path, options).catch(async (problem) => {
+      if (problem.isOfOtherSession && await isStill(sender)) return attempt(method, path, options);
+      throw problem;
+    });
   } catch (error) {
     if (error.status === 401) whenEnded(error);
     throw error;
@@ -123,6 +139,19 @@ export async function readSession() {
     session = null;
   }
   return session;
+}
+
+/// Whether two sessions are of one person in one role.
+export const isSame = (a, b) => a.key_id === b.key_id && a.role === b.role && (a.key_id !== null || a.name === b.name);
+
+/// Reads the session of the cookie again, for another window of this browser may have signed in:
+/// answers whether it is still that of the person of `known`.
+export async function isStill(known) {
+  const found = await readSession();
+  if (found && isSame(found, known)) return true;
+  if (found) whenTaken();
+  else whenEnded(null);
+  return false;
 }
 
 /// Signs in with a management key.

@@ -1,6 +1,6 @@
 // Where the page begins: the session, the routes, the shortcuts.
 
-import { current, forgetSession, onEnded, readSession, signOut } from "./api.js";
+import { current, forgetSession, isSame, isStill, now, onEnded, onTaken, readSession, signOut } from "./api.js";
 import { activityPage } from "./activity.js";
 import { closeAll } from "./dialog.js";
 import { buildFrame } from "./frame.js";
@@ -13,7 +13,7 @@ import { forgetAll } from "./names.js";
 import { makeRunner } from "./runner.js";
 import { showHelp, useShortcuts } from "./shortcuts.js";
 import { showSignIn } from "./sign_in.js";
-import { button, problemBox } from "./ui.js";
+import { button, problemBox, toast } from "./ui.js";
 import { h } from "./dom.js";
 import { exactly } from "./words.js";
 
@@ -28,6 +28,8 @@ const ENDED = "Your session has ended. Sign in again to go on where you were.";
 
 const app = document.getElementById("app");
 let frame = null;
+/// The session that the frame was built for.
+let shown = null;
 let runner = null;
 
 function route() {
@@ -54,7 +56,8 @@ function decode(text) {
 
 function start() {
   leave();
-  frame = buildFrame(app, { signOut: () => end(null, true), ended: () => end(ENDED), help: showHelp });
+  shown = current();
+  frame = buildFrame(app, { signOut: () => end(null, true), ended: timeIsOver, help: showHelp });
   runner ??= makeRunner((title) => { document.title = `${title} · API Console`; });
   runner.moveTo(frame.main);
   follow((state) => {
@@ -67,6 +70,21 @@ function start() {
   route();
 }
 
+/// Somebody else has signed in in another window: the session, and so the page, is theirs.
+function taken() {
+  // Of several calls each may find it.
+  if (!frame || isSame(shown, current())) return;
+  start();
+  toast(["This browser is now signed in as ", h("bdi", null, current().name), "."], { tone: "bad", more: "That was done in another window. What was being changed here is not saved." });
+}
+
+/// The session is over, unless another window of this browser has begun one since.
+async function timeIsOver() {
+  const found = await readSession().catch(() => null);
+  if (found && Date.parse(found.expires_at) > now()) taken();
+  else end(ENDED);
+}
+
 function leave() {
   stop();
   runner?.close();
@@ -76,7 +94,9 @@ function leave() {
 }
 
 /// Why the service no longer takes the session: a key may have lost what it needs to be here.
-function ended({ status, code, message, remediation }) {
+function ended(problem) {
+  if (!problem) return ENDED;
+  const { status, code, message, remediation } = problem;
   const isKeys = status === 403 || ["revoked_key", "disabled_key", "expired_key"].includes(code);
   // The sentence for a missing module has no full stop.
   return isKeys ? `${message.replace(/\.$/, "")}. ${remediation}` : ENDED;
@@ -84,7 +104,7 @@ function ended({ status, code, message, remediation }) {
 
 async function end(why, chosen = false) {
   if (!frame) return;
-  const { expires_at: until } = current();
+  const { expires_at: until } = current() ?? shown;
   leave();
   forgetAll();
   if (chosen) {
@@ -115,6 +135,11 @@ document.addEventListener("click", (event) => {
   location.hash = link.getAttribute("href");
 });
 onEnded((problem) => end(ended(problem)));
+onTaken(taken);
+document.addEventListener("visibilitychange", () => {
+  // What cannot be asked now is found out by the next change.
+  if (!document.hidden && frame) isStill(shown).catch(() => {});
+});
 document.getElementById("skip").addEventListener("click", (event) => {
   // The fragment is the page's route: the link moves the focus only.
   event.preventDefault();

@@ -58,12 +58,19 @@ export function buildFrame(app, { signOut, ended, help }) {
   app.classList.add("signed-in");
 
   let warned = false;
+  let over = null;
   const tell = () => {
-    const span = Date.parse(session.expires_at) - now();
-    if (span <= 0) return ended();
+    // Another window may have begun a later one.
+    const { expires_at: until } = current() ?? session;
+    const span = Date.parse(until) - now();
+    if (span <= 0) {
+      if (over !== until) ended();
+      over = until;
+      return;
+    }
     const text = `${left(span)} left`;
     if (ends.textContent !== text) ends.textContent = text;
-    ends.title = `Session ends ${exactly(session.expires_at)}`;
+    ends.title = `Session ends ${exactly(until)}`;
     ends.classList.toggle("soon", span <= WARN_BEFORE);
     if (span <= WARN_BEFORE && !warned) announce(`The session ends in ${left(span)}`);
     warned ||= span <= WARN_BEFORE;
