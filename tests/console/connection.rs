@@ -6,13 +6,14 @@ use serde_json::json;
 
 use crate::{
     browser::Window,
-    hub,
+    console, hub,
     hub::{Hub, command, folder},
     make_key,
     proxy::{Network, Proxy},
-    sign_in,
+    sign_in, signed_in,
 };
 
+const UP: &str = "document.documentElement.dataset.connection === 'up'";
 const LOST: &str = "$('[data-test=connection-lost]')";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,4 +117,40 @@ fn copy_files(from: &Path, to: &Path) {
         let entry = entry.expect("a file");
         fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
     }
+}
+
+/// A browser opens six connections to a host over HTTP/1.1, and each page had one for itself.
+#[tokio::test]
+async fn pages_that_nobody_looks_at_leave_the_connections_to_the_one_in_view() {
+    let hub = hub();
+    let window = signed_in(&hub).await;
+    for _ in 0..6 {
+        window.until(UP).await;
+        window.hide(true).await;
+        window.tab().await;
+        window.goto(&console(&hub)).await;
+        window.until("$('#keys-table')").await;
+    }
+    window.until(UP).await;
+    window.to_tab(0).await;
+    window
+        .until("document.documentElement.dataset.connection === 'resting'")
+        .await;
+    make_key(&hub, json!({"name": "Made meanwhile"}));
+    assert_eq!(
+        window.js("row('key-row', 'Made meanwhile')").await,
+        json!(null)
+    );
+    assert_eq!(window.js(LOST).await, json!(null));
+    window.hide(false).await;
+    window
+        .until(&format!("{UP} && row('key-row', 'Made meanwhile')"))
+        .await;
+    // It goes on where it stopped, and hears what happens from now on.
+    make_key(&hub, json!({"name": "Made since"}));
+    window.until("row('key-row', 'Made since')").await;
+    // Who is back within a moment has lost nothing.
+    window.hide(true).await;
+    window.hide(false).await;
+    assert_eq!(window.js(UP).await, true);
 }

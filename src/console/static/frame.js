@@ -78,8 +78,12 @@ export function buildFrame(app, { signOut, ended, help }) {
   const ticking = setInterval(tell, 1000);
   let counting = null;
 
-  function connection({ up, retryAt }) {
+  function connection({ up, retryAt, limited, resting }) {
     clearInterval(counting);
+    if (resting) {
+      document.documentElement.dataset.connection = "resting";
+      return;
+    }
     document.documentElement.dataset.connection = up ? "up" : "down";
     if (up) return patch(banner);
     const wait = h("span", { "aria-hidden": "true" });

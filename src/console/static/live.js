@@ -6,6 +6,11 @@ import { openEvents } from "./api.js";
 const SILENCE = 40_000;
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 30_000;
+/// Over HTTP/1.1 a browser opens six connections to a host, and a stream takes one: so long after it is
+/// hidden a page gives its own back, and those in view have them.
+const HIDDEN_AFTER = 5_000;
+/// Why a stream was given back, and not lost.
+const RESTING = "nobody looks";
 
 const listeners = new Set();
 let running = null;
@@ -17,11 +22,13 @@ export function onEvent(task) {
 }
 
 /// Follows the events until `stop`. `told` learns of the connection: `{up, retryAt}`, with `anew` where
-/// what was known before may never have been, or `{ended}`, the problem why nothing is told any more.
+/// what was known before may never have been, and with `limited`, the problem, where the service was asked
+/// too often; `{resting}` while nobody looks; or `{ended}`, the problem why nothing is told any more.
 export function follow(told) {
   stop();
-  const run = { over: false, lastSeen: null, wake: null, told };
+  const run = { over: false, resting: false, lastSeen: null, wake: null, told };
   running = run;
+  seen();
   keepOpen(run);
 }
 
@@ -39,13 +46,35 @@ export function retryNow() {
   running?.wake?.();
 }
 
+let hiding = null;
+
+/// Rests while nobody can see the page; goes on where it stopped.
+function seen() {
+  clearTimeout(hiding);
+  if (!running) return;
+  if (document.hidden) {
+    hiding = setTimeout((run) => {
+      run.resting = true;
+      run.abort?.abort(RESTING);
+    }, HIDDEN_AFTER, running);
+  } else {
+    running.resting = false;
+    retryNow();
+  }
+}
+
 addEventListener("online", retryNow);
-document.addEventListener("visibilitychange", () => document.hidden || retryNow());
+document.addEventListener("visibilitychange", seen);
 
 async function keepOpen(run) {
   let failures = 0;
   let anew = false;
   while (!run.over) {
+    if (run.resting) {
+      run.told({ resting: true });
+      await new Promise((wake) => { run.wake = wake; });
+      continue;
+    }
     let problem = null;
     let opened = 0;
     run.closing = null;
@@ -60,6 +89,7 @@ async function keepOpen(run) {
       problem = error;
     }
     if (run.over) return;
+    if (run.abort.signal.reason === RESTING) continue;
     if (problem?.status === 401 || problem?.status === 403) return run.told({ up: false, ended: problem });
     // The log is shorter than what was seen of it, so it is another one: that of a backup, most likely.
     if (problem?.status === 400 && run.lastSeen !== null) {
