@@ -76,13 +76,13 @@ async fn key_for_launch_control_is_made_copied_and_used() {
     window.until("text('#copy-curl') === 'Copied'").await;
     let line = window.promised("navigator.clipboard.readText()").await;
     let line = line.as_str().expect("a text");
-    assert!(line.contains(ENGINES), "{line}");
-    let run = std::process::Command::new("sh")
-        .args(["-c", &format!("{line} --silent --fail")])
-        .output();
-    let run = run.expect("a shell");
-    let answer: Value = serde_json::from_slice(&run.stdout).expect("JSON");
-    assert_eq!(answer, engines);
+    // As the README has it.
+    let readme = include_str!("../../README.md");
+    let general = line
+        .replace(key, "…")
+        .replace(&hub.address, "127.0.0.1:3000");
+    assert!(readme.contains(&format!("`{general}`")), "{line}");
+    assert_eq!(run_line(line), engines);
 
     // It is nowhere any more but in the clipboard.
     window.click("#secret-done").await;
@@ -106,6 +106,57 @@ async fn key_for_launch_control_is_made_copied_and_used() {
     window
         .until(&format!("text({last_used}) === 'just now'"))
         .await;
+
+    // The last seats are taken away: the key is refused, and the page says so.
+    let key_page = window.js("location.hash").await;
+    let key_page = key_page.as_str().expect("an address");
+    set_seats(&window, "0").await;
+    assert_eq!(
+        consequences(&window).await,
+        json!(["API Key-Launcher and API Key-All Access would lose their seats."])
+    );
+    confirm(&window).await;
+    hub.get(ENGINES, &[&x_api_key(key)]).refused(
+        403,
+        "license_limit_reached",
+        "License limit reached, cannot reserve additional licenses.",
+    );
+    let answer = run_line(line);
+    assert_eq!(answer["code"], "license_limit_reached");
+    window.goto(&format!("{}{key_page}", console(&hub))).await;
+    window
+        .until("text('[data-module=launcher] .status-cell') === 'Reservation failed\\nlimit reached, 2nd in line'")
+        .await;
+    // Given back, they are the keys' again.
+    set_seats(&window, "2").await;
+    assert_eq!(
+        consequences(&window).await,
+        json!(["API Key-Launcher and API Key-All Access would get seats."])
+    );
+    confirm(&window).await;
+    assert_eq!(run_line(line), engines);
+}
+
+/// Opens what changes the license `launcher`, and types other seats.
+async fn set_seats(window: &Window, seats: &str) {
+    window.click("#nav-licenses").await;
+    window.click(named("launcher")).await;
+    window.click(named("Change seats or date")).await;
+    window
+        .until("text('[data-test=consequences]') === 'Nothing is changed yet.'")
+        .await;
+    window.fill("[name=seats]", seats).await;
+    window
+        .until("!text('[data-test=consequences]').startsWith('Nothing') && !$('dialog [data-test=submit]').disabled")
+        .await;
+}
+
+/// Runs a line as a person's shell does; answers with the JSON that comes back.
+fn run_line(line: &str) -> Value {
+    let run = std::process::Command::new("sh")
+        .args(["-c", &format!("{line} --silent")])
+        .output();
+    serde_json::from_slice(&run.expect("a shell").stdout).expect("JSON")
 }
 
 #[tokio::test]
