@@ -6,7 +6,7 @@ use crate::{
     browser::{Window, named},
     console, hub,
     hub::{ENGINES, Hub, x_api_key},
-    id_of, make_key, manage, set_license, signed_in,
+    id_of, make_key, manage, set_license, sign_in, signed_in,
 };
 
 /// Waits for the sentences that a dialog says of what follows.
@@ -340,4 +340,93 @@ async fn modules_are_assigned_and_each_says_its_state() {
 fn free_lino(hub: &Hub) {
     let holder = id_of(hub, "API Key-Lino");
     manage(hub, &format!("DELETE /keys/{holder}/modules/lino"), None);
+}
+
+#[tokio::test]
+async fn text_that_nobody_has_copied_outlasts_going_back_and_the_session() {
+    let hub = hub();
+    let managing = json!({"name": "Reception", "modules": ["rest_api_management"]});
+    let (id, reception) = make_key(&hub, managing);
+    let window = Window::open().await;
+    window.goto(&console(&hub)).await;
+    sign_in(&window, &reception).await;
+    window.click("#nav-licenses").await;
+    window.until("text('h1') === 'License & Features'").await;
+    window.click("#nav-keys").await;
+    window.click("#add-key").await;
+    window.fill("[name=name]", "API Key-Once").await;
+    window.click(named("Generate API Key")).await;
+    let text = window.until("text('#new-key')").await;
+    let is_warned = "!dispatchEvent(new Event('beforeunload', { cancelable: true }))";
+    assert_eq!(window.js(is_warned).await, true);
+
+    window.js("history.back()").await;
+    window.until("text('h1') === 'License & Features'").await;
+    assert_eq!(window.js("text('#new-key')").await, text);
+    manage(&hub, &format!("POST /keys/{id}/revoke"), None);
+    window.until("$('#key')").await;
+    assert_eq!(window.js("text('#new-key')").await, text);
+    window.click("#copy-key").await;
+    window.until("text('#copy-key') === 'Copied'").await;
+    assert_eq!(window.js(is_warned).await, false);
+    window.click("#secret-done").await;
+    window
+        .until("!$('dialog') && document.activeElement.id === 'key'")
+        .await;
+}
+
+#[tokio::test]
+async fn dialog_is_opened_once_however_often_it_is_asked_for() {
+    let hub = hub();
+    let window = signed_in(&hub).await;
+    for (page, opener, read) in [
+        ("API Key-Lino", "#assign", "api/modules"),
+        ("REST API Keys", "#add-key", "api/modules"),
+    ] {
+        window.click(named(page)).await;
+        window.until(&format!("$('{opener}')")).await;
+        window.hold_back(read).await;
+        window
+            .js(&format!("$('{opener}').click() ?? $('{opener}').click()"))
+            .await;
+        window.until("held.length").await;
+        window
+            .until("(() => { while (held.length) held.shift()(); })() ?? $('dialog')")
+            .await;
+        window.promised("fetch('session')").await;
+        assert_eq!(window.js("$$('dialog').length").await, 1, "{opener}");
+        // Nor by a key that is pressed where nothing has the focus.
+        window.js("document.activeElement.blur()").await;
+        window.press("n?").await;
+        window.promised("fetch('session')").await;
+        assert_eq!(window.js("$$('dialog').length").await, 1, "{opener}");
+        window.press(thirtyfour::Key::Escape).await;
+        window.until("!$('dialog')").await;
+    }
+    // Who has gone on to another page is not asked there.
+    window.hold_back("api/licenses").await;
+    window.click("#add-key").await;
+    window.until("held.length").await;
+    window.click("#nav-activity").await;
+    window.until("$('[data-test=entry]')").await;
+    window
+        .js("(() => { while (held.length) held.shift()(); })()")
+        .await;
+    window.promised("fetch('session')").await;
+    assert_eq!(window.js("$('dialog')").await, json!(null));
+}
+
+#[tokio::test]
+async fn new_key_is_seen_in_the_list_whatever_was_searched_for() {
+    let hub = hub();
+    let window = signed_in(&hub).await;
+    window.fill("#search", "lino").await;
+    window.until("$$('[data-test=key-row]').length === 1").await;
+    window.click("#add-key").await;
+    window.fill("[name=name]", "API Key-Stage").await;
+    window.click(named("Generate API Key")).await;
+    window.until("$('#new-key')").await;
+    window
+        .until("row('key-row', 'API Key-Stage') && $('#search').value === ''")
+        .await;
 }

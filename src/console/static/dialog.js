@@ -3,7 +3,7 @@
 import { h, patch } from "./dom.js";
 import { icon } from "./icons.js";
 import { onEvent } from "./live.js";
-import { button } from "./ui.js";
+import { button, toastProblem } from "./ui.js";
 
 let number = 0;
 
@@ -68,7 +68,7 @@ export function showProblem(form, problem) {
 }
 
 /// A dialog with a form. `run(form)` does it: what it throws is shown and the dialog stays, as it
-/// does where `run` answers `stay`. Answers with `{dialog, form, body, close}`.
+/// does where `run` answers `stay`. Answers with `{dialog, form, submit, close}`.
 export function formDialog({ id, title, note, body, action, look = "primary", wide, run, cancel = "Cancel", closed }) {
   const titleId = `dialog-${++number}`;
   const submit = button(action, { look, type: "submit", "data-test": "submit" });
@@ -109,15 +109,38 @@ export function show(dialog, closed) {
   dialog.addEventListener("close", () => {
     dialog.remove();
     closed?.();
-    if (before?.isConnected) before.focus();
+    // The page may have changed under it.
+    const target = before?.isConnected && before !== document.body ? before : document.querySelector("#key") ?? document.querySelector("h1");
+    target?.focus({ preventScroll: true });
   });
   document.body.append(dialog);
   dialog.showModal();
 }
 
-/// Closes whatever dialog is open.
+/// Whether a dialog is open.
+export const isAsking = () => Boolean(document.querySelector("dialog[open]"));
+
+/// Closes whatever dialog is open, but one that is marked as to be kept: what it shows cannot be had again.
 export function closeAll() {
-  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  for (const dialog of document.querySelectorAll("dialog[open]:not([data-kept])")) dialog.close();
+}
+
+let isReading = false;
+
+/// Reads what a dialog needs and then opens it: one, however often it is asked for, and none where the
+/// person has gone on meanwhile.
+export async function openWith(read, open) {
+  if (isReading || isAsking()) return;
+  isReading = true;
+  const place = location.hash;
+  try {
+    const found = await read();
+    if (!isAsking() && location.hash === place) open(found);
+  } catch (problem) {
+    if (problem.status !== 401) toastProblem(problem);
+  } finally {
+    isReading = false;
+  }
 }
 
 /// A question before something is done. `consequences` answers with the sentences that say what

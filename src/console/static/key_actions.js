@@ -1,14 +1,14 @@
 // What can be done with one key, each asked first with what follows from it.
 
 import { call, part } from "./api.js";
-import { ask, field, formDialog, select } from "./dialog.js";
+import { ask, field, formDialog, openWith, select } from "./dialog.js";
 import { h } from "./dom.js";
 import { once, readModules } from "./key_create.js";
 import { chosenExpiry, expiryField, modulePicker, moreFields, nameField, pickedModules, readMore, readName } from "./key_fields.js";
 import { showSecret } from "./key_secret.js";
 import { learn } from "./names.js";
 import { planOfKey } from "./sentences.js";
-import { notice, toast, toastProblem } from "./ui.js";
+import { notice, toast } from "./ui.js";
 import { STATUS, because, list } from "./words.js";
 
 const GRACES = [["0", "At once"], ["3600", "After 1 hour"], ["86400", "After 1 day"], ["604800", "After 7 days"]];
@@ -135,14 +135,7 @@ export function takeModules(key, modules, reload, { title = "Unassign module", a
 }
 
 /// Assigns modules to a key.
-export async function assignModules(key, reload) {
-  let offered;
-  try {
-    offered = await readModules();
-  } catch (problem) {
-    if (problem.status !== 401) toastProblem(problem);
-    return;
-  }
+export const assignModules = (key, reload) => openWith(readModules, (offered) => {
   const ends = new Map(offered.licenses.map((license) => [license.id, license.valid_until]));
   formDialog({
     id: "assign-dialog", title: "Assign modules", action: "Assign",
@@ -163,7 +156,7 @@ export async function assignModules(key, reload) {
       }
     },
   });
-}
+});
 
 /// The remark that this key is not this person's to change.
 export const untouchable = () => notice("calm", "shield", h("p", null, "This is an administrator's key: only administrators can change it."));

@@ -1,12 +1,12 @@
 // Add New API Key.
 
 import { attemptName, call, get } from "./api.js";
-import { formDialog } from "./dialog.js";
+import { formDialog, openWith } from "./dialog.js";
 import { h } from "./dom.js";
 import { chosenExpiry, expiryField, modulePicker, moreFields, nameField, pickedModules, readMore, readName } from "./key_fields.js";
 import { showSecret } from "./key_secret.js";
 import { learn } from "./names.js";
-import { button, toastProblem } from "./ui.js";
+import { button } from "./ui.js";
 
 /// What there is to assign, and what is left of it.
 export async function readModules() {
@@ -27,15 +27,8 @@ export function once(method, path) {
   };
 }
 
-/// Asks for a new key and shows its text.
-export async function createKey() {
-  let offered;
-  try {
-    offered = await readModules();
-  } catch (problem) {
-    if (problem.status !== 401) toastProblem(problem);
-    return;
-  }
+/// Asks for a new key and shows its text; `made` is told of it.
+export const createKey = (made) => openWith(readModules, (offered) => {
   const create = once("POST", "keys");
   // An expiry in so many days is one instant for all attempts, so that a retry sends the same.
   let expiry = null;
@@ -65,9 +58,10 @@ export async function createKey() {
         value !== null && value !== false && !(Array.isArray(value) && !value.length)));
       const { data } = await create(body);
       learn([data]);
+      made(data);
       showSecret(opened, data, "Your new API key");
       return "stay";
     },
   });
   opened.submit.before(button("Copy to Clipboard", { drawing: "copy", disabled: true, title: "After the key is generated" }));
-}
+});

@@ -50,6 +50,16 @@ export function showSecret({ dialog, close }, key, title) {
   const text = key.key;
   let copied = false;
   let warned = false;
+  const stay = (event) => event.preventDefault();
+  const done = () => {
+    copied = true;
+    delete dialog.dataset.kept;
+    removeEventListener("beforeunload", stay);
+  };
+  // Neither going back nor the end of the session takes it away: nobody could show it again.
+  dialog.dataset.kept = "";
+  addEventListener("beforeunload", stay);
+  dialog.addEventListener("close", () => removeEventListener("beforeunload", stay));
   const warning = h("div", { role: "alert" });
   const leave = () => {
     if (copied || warned) return close();
@@ -64,8 +74,8 @@ export function showSecret({ dialog, close }, key, title) {
   const id = "new-key-title";
   const shown = h("output.secret.mono", { id: "new-key", tabindex: 0, "aria-label": "The new API key" }, text);
   shown.onclick = () => getSelection().selectAllChildren(shown);
-  shown.oncopy = () => { copied = true; };
-  const main = copyButton("Copy to Clipboard", text, { look: "primary", id: "copy-key" }, () => { copied = true; });
+  shown.oncopy = done;
+  const main = copyButton("Copy to Clipboard", text, { look: "primary", id: "copy-key" }, done);
   const line = curlLine(text);
   dialog.classList.add("secret-dialog");
   dialog.setAttribute("aria-labelledby", id);
@@ -76,7 +86,7 @@ export function showSecret({ dialog, close }, key, title) {
       notice("warn", "alert", h("p", null, h("strong", null, "Copy it now: it is shown this once."), " Only a fingerprint of it is kept. Whoever has it can call the API as ", h("b", null, key.name), ".")),
       h("p.label", null, "API key"), shown,
       h("p.label", null, "Try it"),
-      h("div.code", null, h("code", { id: "curl", tabindex: 0, "aria-label": "A curl command with the key" }, line), copyButton("Copy", line, { look: "quiet", id: "copy-curl" }, () => { copied = true; })),
+      h("div.code", null, h("code", { id: "curl", tabindex: 0, "aria-label": "A curl command with the key" }, line), copyButton("Copy", line, { look: "quiet", id: "copy-curl" }, done)),
       warning),
     h("div.dialog-foot", null, button("Done", { id: "secret-done", onclick: leave }), main)));
   main.focus();

@@ -29,6 +29,19 @@ export function keysPage({ reload }) {
     reload();
   });
 
+  /// A new key is seen in the list, whatever was searched for.
+  function found({ name, hint }) {
+    if (![name, hint].some((text) => text.toLowerCase().includes(searched.toLowerCase()))) clear();
+  }
+
+  function clear() {
+    const box = document.getElementById("search");
+    if (box) box.value = "";
+    searched = "";
+    wanted = PAGE;
+    reload();
+  }
+
   async function pages(signal) {
     const items = [];
     let cursor = null;
@@ -74,18 +87,16 @@ export function keysPage({ reload }) {
 
   function listing({ items, cursor, licenses }) {
     if (!items.length && searched) {
-      return empty("search", "No key matches", `Nothing is called, or ends, like “${searched}”.`, button("Clear the search", {
+      return empty("search", "No key matches", `No key has “${searched}” in its name or in its last characters.`, button("Clear the search", {
         onclick: () => {
-          const box = document.getElementById("search");
-          box.value = "";
-          box.focus();
-          search("");
+          document.getElementById("search").focus();
+          clear();
         },
       }));
     }
     if (!items.length) {
       return empty("key", "No API key yet", "A key lets a program call the REST API: give it a name and the modules it needs.",
-        button("Add New API Key", { look: "primary", drawing: "plus", onclick: createKey }));
+        button("Add New API Key", { look: "primary", drawing: "plus", onclick: () => createKey(found) }));
     }
     return [
       table("REST API keys", COLUMNS, items.map((key) => row(key, licenses)), { id: "keys-table", class: "rows big" }),
@@ -103,12 +114,12 @@ export function keysPage({ reload }) {
         trail: "User Management",
         title: "REST API Keys",
         note: "Programs use these keys to call the REST API. A key's modules decide what it may call.",
-        actions: button("Add New API Key", { look: "primary", drawing: "plus", id: "add-key", onclick: createKey }),
+        actions: button("Add New API Key", { look: "primary", drawing: "plus", id: "add-key", onclick: () => createKey(found) }),
       }),
       limitedNotice(data.limited),
       h("section.card.flush", { "aria-label": "Keys" },
         h("div.toolbar", null, h("label.search", null, icon("search"), h("span.unseen", null, "Search keys"),
-          h("input", { type: "search", id: "search", placeholder: "Search by name", value: searched, autocomplete: "off",
+          h("input", { type: "search", id: "search", placeholder: "Name or last characters", value: searched, autocomplete: "off",
             spellcheck: "false", maxlength: 200, oninput: (event) => search(event.target.value) }), h("kbd", { "aria-hidden": "true" }, "/"))),
         listing(data)),
     ],

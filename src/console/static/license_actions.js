@@ -1,7 +1,7 @@
 // What can be done with licenses and modules, each asked first with what follows from it.
 
 import { call, get, now, part } from "./api.js";
-import { ask, field, formDialog, input, select, tick } from "./dialog.js";
+import { ask, field, formDialog, input, openWith, select } from "./dialog.js";
 import { h, patch, settled } from "./dom.js";
 import { icon } from "./icons.js";
 import { fault } from "./key_fields.js";
@@ -9,7 +9,7 @@ import { guarded, takeModules } from "./key_actions.js";
 import { learn } from "./names.js";
 import { onEvent } from "./live.js";
 import { holderText, planOfLicense } from "./sentences.js";
-import { toast, toastProblem } from "./ui.js";
+import { toast } from "./ui.js";
 import { count, list, validThrough } from "./words.js";
 
 const DAY = 86_400_000;
@@ -176,13 +176,8 @@ export function switchLimited(enabled, licenses, reload, closed) {
 }
 
 /// Releases the seat that a key holds of a license: takes the modules that need it.
-export async function releaseSeat(license, keyId, reload) {
-  try {
-    const key = await get(`keys/${part(keyId)}`);
-    const modules = key.modules.filter((entry) => entry.license === license).map(({ module }) => module);
-    if (!modules.length) return toast(`${holderText(keyId)} holds no seat of ${license} any more.`);
-    takeModules(key, modules, reload, { title: `Release the seat of ${license}`, action: modules.length === 1 ? `Unassign ${modules[0]}` : `Unassign ${list(modules)}` });
-  } catch (problem) {
-    if (problem.status !== 401) toastProblem(problem);
-  }
-}
+export const releaseSeat = (license, keyId, reload) => openWith(() => get(`keys/${part(keyId)}`), (key) => {
+  const modules = key.modules.filter((entry) => entry.license === license).map(({ module }) => module);
+  if (!modules.length) return toast(`${holderText(keyId)} holds no seat of ${license} any more.`);
+  takeModules(key, modules, reload, { title: `Release the seat of ${license}`, action: `Unassign ${list(modules)}` });
+});

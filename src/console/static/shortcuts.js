@@ -2,7 +2,7 @@
 // somebody's dictation.
 
 import { h } from "./dom.js";
-import { formDialog, tick } from "./dialog.js";
+import { formDialog, isAsking, tick } from "./dialog.js";
 
 const STORED = "console-shortcuts";
 const LIST = [
@@ -48,7 +48,7 @@ export function useShortcuts(ready) {
   let afterG = 0;
   addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input, select, textarea, dialog, [contenteditable]");
-    if (!on || typing || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !ready()) return;
+    if (!on || typing || isAsking() || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !ready()) return;
     const second = event.timeStamp - afterG < 1200;
     afterG = 0;
     if (second && PLACES[event.key]) location.hash = PLACES[event.key];
