@@ -247,3 +247,42 @@ async fn module_of_a_license_that_is_gone_stays_refused_where_it_is_saved_as_it_
     hub.get(ENGINES, &[&x_api_key(hub.key("Launcher"))])
         .refused(403, "license_not_reserved", NOT_RESERVED);
 }
+
+#[tokio::test]
+async fn nothing_is_applied_whose_consequence_is_not_known() {
+    let hub = hub();
+    set_license(&hub, "launcher", 1, None);
+    let window = watching(&hub).await;
+    let is_off = "$('dialog [data-test=submit]').disabled";
+    // Not while it is asked.
+    window.hold_back("/plan").await;
+    window.click("#revoke").await;
+    window.until("held.length === 1").await;
+    assert_eq!(window.js(is_off).await, true);
+    // What happens meanwhile is asked about, and the older answer no longer counts.
+    make_key(&hub, json!({"name": "API Key-B", "modules": ["launcher"]}));
+    window.until("held.length >= 2").await;
+    window.js("held.shift()()").await;
+    window.promised("fetch('session')").await;
+    assert_eq!(window.js(is_off).await, true);
+    window
+        .until("(() => { while (held.length) held.shift()(); })() ?? !$('dialog [data-test=submit]').disabled")
+        .await;
+    let next = "Frees 1 seat of launcher; API Key-B is next.";
+    seen(&window, DRY_RUN, next).await;
+    window.click("dialog [data-test=cancel]").await;
+    window.reload().await;
+    window.until("$('#revoke')").await;
+
+    // Not where it cannot be asked: then it can be asked again.
+    let away = "new Response('{\"detail\": \"The ledger is away.\"}', { status: 503 })";
+    window.answer("/plan", away, 1).await;
+    window.click("#revoke").await;
+    window
+        .says("What follows is not known: The ledger is away.")
+        .await;
+    assert_eq!(window.js(is_off).await, true);
+    window.click(named("Try again")).await;
+    seen(&window, DRY_RUN, next).await;
+    window.until(&format!("!{is_off}")).await;
+}

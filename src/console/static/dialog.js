@@ -5,6 +5,9 @@ import { icon } from "./icons.js";
 import { onEvent } from "./live.js";
 import { button, toastProblem } from "./ui.js";
 
+/// Events of one operation come together.
+const TOGETHER = 30;
+
 let number = 0;
 
 /// One input with its label. `control` gets the id, the name and what describes it.
@@ -143,29 +146,102 @@ export async function openWith(read, open) {
   }
 }
 
-/// A question before something is done. `consequences` answers with the sentences that say what
-/// follows; they are asked for again when something happens meanwhile.
-export function ask({ title, text, consequences, children, action, look = "danger", id, run, closed }) {
-  const what = h("div.consequences", { "aria-live": "polite", "data-test": "consequences" });
+/// What follows from what a dialog does: its button is off until that is known and shown. `question`
+/// answers with `{lines, isLoss, isNothing}`, and is asked again by `tell` and where something happens.
+export function foretelling(question) {
+  const box = h("div.consequences", { "aria-live": "polite", "data-test": "consequences" },
+    h("span.bone.mid", { "aria-hidden": "true" }), h("span.unseen", null, "Asking what follows…"));
+  let opened = null;
+  let asked = 0;
+  let soon = null;
+  let refocus = false;
   let stopListening = () => {};
-  const asked = formDialog({
-    id, title, action, look, run,
-    body: [text && h("p", null, text), children, consequences && what],
-    closed: () => { stopListening(); closed?.(); },
-  });
-  const tell = async () => {
-    try {
-      const lines = await consequences();
-      patch(what, icon("right"), h("ul", null, lines.map((line) => h("li", null, line))));
-    } catch (problem) {
-      patch(what, icon("alert"), h("p", null, `What follows is not known: ${problem.message}`));
-    }
-  };
-  if (consequences) {
-    patch(what, h("span.bone.mid", { "aria-hidden": "true" }), h("span.unseen", null, "Asking what follows…"));
-    tell();
-    // What is being done is no news.
-    stopListening = onEvent(() => asked.dialog.classList.contains("busy") || tell());
+
+  function hold() {
+    const { submit } = opened;
+    // A button that is off loses the focus.
+    refocus ||= document.activeElement === submit;
+    submit.disabled = true;
+    // An answer that is on its way is about what no longer is.
+    asked += 1;
   }
-  return { ...asked, tell };
+
+  function release() {
+    opened.submit.disabled = false;
+    if (refocus && [document.body, opened.dialog].includes(document.activeElement)) opened.submit.focus();
+    refocus = false;
+  }
+
+  async function tell() {
+    hold();
+    const mine = asked;
+    let found;
+    try {
+      found = await question();
+    } catch (problem) {
+      if (mine !== asked) return;
+      box.classList.remove("warn");
+      // What the page finds wrong itself is mended by typing on.
+      patch(box, problem.status === undefined ? [icon("info"), h("p", null, problem.message)]
+        : [icon("alert"), h("div", null, h("p", null, `What follows is not known: ${problem.message}`), button("Try again", { look: "quiet", onclick: tell }))]);
+      return;
+    }
+    if (mine !== asked) return;
+    const { lines, isLoss = false, isNothing = false } = found;
+    patch(box, icon(isLoss ? "alert" : "right"), h("ul", null, lines.map((line) => h("li", null, line))));
+    box.classList.toggle("warn", isLoss);
+    if (!isNothing) release();
+  }
+
+  function hear() {
+    // What is being done is no news.
+    if (opened.dialog.classList.contains("busy")) return;
+    hold();
+    soon ??= setTimeout(() => {
+      soon = null;
+      tell();
+    }, TOGETHER);
+  }
+
+  return {
+    box,
+    hold,
+    tell,
+    /// Begins, for an open dialog.
+    begin(dialog) {
+      opened = dialog;
+      stopListening = onEvent(hear);
+      tell();
+    },
+    /// Does it; where that fails, what follows is asked again.
+    attempt: (run) => async (form) => {
+      try {
+        return await run(form);
+      } catch (problem) {
+        tell();
+        throw problem;
+      }
+    },
+    end() {
+      stopListening();
+      clearTimeout(soon);
+    },
+  };
+}
+
+/// A question before something is done. `consequences` answers with the sentences that say what
+/// follows, or with all that `foretelling` takes.
+export function ask({ title, text, consequences, children, action, look = "danger", id, run, closed }) {
+  const told = consequences && foretelling(async () => {
+    const found = await consequences();
+    return Array.isArray(found) ? { lines: found } : found;
+  });
+  const asked = formDialog({
+    id, title, action, look,
+    run: told ? told.attempt(run) : run,
+    body: [text && h("p", null, text), children, told?.box],
+    closed: () => { told?.end(); closed?.(); },
+  });
+  told?.begin(asked);
+  return asked;
 }

@@ -1,13 +1,11 @@
 // What can be done with licenses and modules, each asked first with what follows from it.
 
 import { call, get, now, part } from "./api.js";
-import { ask, field, formDialog, input, openWith, select } from "./dialog.js";
-import { h, patch, settled } from "./dom.js";
-import { icon } from "./icons.js";
+import { ask, field, foretelling, formDialog, input, openWith, select } from "./dialog.js";
+import { h, settled } from "./dom.js";
 import { fault } from "./key_fields.js";
 import { guarded, takeModules } from "./key_actions.js";
 import { learn } from "./names.js";
-import { onEvent } from "./live.js";
 import { holderText, planOfLicense } from "./sentences.js";
 import { toast } from "./ui.js";
 import { count, list, validThrough } from "./words.js";
@@ -63,52 +61,32 @@ export function addLicense(licenses, reload) {
 
 /// Changes seats and end of a license, with a dry run while it is typed.
 export function changeLicense(license, reload) {
-  const what = h("div.consequences", { "aria-live": "polite", "data-test": "consequences" });
-  let asked = 0;
-  let stopListening = () => {};
+  const path = `licenses/${part(license.id)}`;
+  const told = foretelling(async () => {
+    const wanted = readLicense(opened.form, license);
+    const { data } = await call("POST", `${path}/plan`, { body: wanted });
+    const isNothing = wanted.seats === license.seats && wanted.valid_until === license.valid_until;
+    const ended = wanted.valid_until && Date.parse(wanted.valid_until) <= now();
+    const lines = [ended && "The license would be expired.", ...(isNothing ? ["Nothing is changed yet."] : planOfLicense(data))];
+    return { lines: lines.filter(Boolean), isLoss: data.loses.length > 0, isNothing };
+  });
   const opened = formDialog({
     id: "change-dialog", title: `Change ${license.id}`, action: "Apply",
-    body: [licenseFields(license), h("p.label", null, "What would change"), what],
-    closed: () => stopListening(),
-    run: async (form) => {
+    body: [licenseFields(license), h("p.label", null, "What would change"), told.box],
+    closed: told.end,
+    run: told.attempt(async (form) => {
       const body = readLicense(form, license);
-      await guarded(reload, () => call("PUT", `licenses/${part(license.id)}`, { body, ifMatch: license.etag }), "license");
+      await guarded(reload, () => call("PUT", path, { body, ifMatch: license.etag }), "license");
       toast(`License ${license.id} was changed.`);
       reload();
-    },
+    }),
   });
-  const say = (drawing, lines) => patch(what, icon(drawing), h("ul", null, lines.map((line) => h("li", null, line))));
-  const tell = async () => {
-    const mine = (asked += 1);
-    let wanted;
-    try {
-      wanted = readLicense(opened.form, license);
-    } catch (wrong) {
-      opened.submit.disabled = true;
-      return say("info", [wrong.message]);
-    }
-    try {
-      const { data } = await call("POST", `licenses/${part(license.id)}/plan`, { body: wanted });
-      if (mine !== asked) return;
-      const same = wanted.seats === license.seats && wanted.valid_until === license.valid_until;
-      const ended = wanted.valid_until && Date.parse(wanted.valid_until) <= now();
-      say(data.loses.length ? "alert" : "right", [ended && "The license would be expired.", ...(same ? ["Nothing is changed yet."] : planOfLicense(data))].filter(Boolean));
-      what.classList.toggle("warn", data.loses.length > 0);
-      opened.submit.disabled = same;
-    } catch (problem) {
-      if (mine !== asked) return;
-      say("alert", [`What follows is not known: ${problem.message}`]);
-      opened.submit.disabled = false;
-    }
-  };
-  const later = settled(250, tell);
+  const later = settled(250, told.tell);
   opened.form.oninput = () => {
-    // Nothing is applied whose consequence was not shown.
-    opened.submit.disabled = true;
+    told.hold();
     later();
   };
-  stopListening = onEvent(later);
-  tell();
+  told.begin(opened);
 }
 
 /// Removes a license.
