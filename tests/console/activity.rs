@@ -113,3 +113,36 @@ async fn everything_that_was_done_stands_in_the_log_and_in_its_csv() {
         .await;
     assert!(console(&hub).starts_with("http://127.0.0.1"));
 }
+
+/// The options are patched in place, and a browser keeps to the one that a person has chosen.
+#[tokio::test]
+async fn filter_shows_what_is_filtered_by() {
+    let hub = hub();
+    make_key(&hub, json!({"name": "By the administrator"}));
+    let window = signed_in(&hub).await;
+    window.click("#nav-activity").await;
+    window.until("$$('[data-test=entry]').length > 10").await;
+    let administrator = format!("key:{}", id_of(&hub, "API Key-Administrator"));
+    for actor in [administrator.as_str(), "", "hub", "", "system"] {
+        window.choose("#filter-actor", actor).await;
+        let chosen = if actor.is_empty() { "All" } else { actor };
+        let shown = "text($('#filter-actor').selectedOptions[0])";
+        let expected = match actor {
+            actor if actor == administrator => "API Key-Administrator",
+            "system" => "System",
+            _ => chosen,
+        };
+        let address = match actor {
+            "" => "!location.hash.includes('actor')".to_owned(),
+            actor => format!("decodeURIComponent(location.hash).includes('actor={actor}')"),
+        };
+        window.until(&address).await;
+        // What is loaded then does not change what was chosen.
+        window.promised("fetch('session')").await;
+        window
+            .until(&format!(
+                "{shown} === '{expected}' && $('#filter-actor').value === '{actor}'"
+            ))
+            .await;
+    }
+}

@@ -104,7 +104,8 @@ export function activityPage({ reload, render }, address) {
     const keys = new Set([...offered.map(({ id }) => id), ...items.map((event) => event.holder).filter((id) => id && !isUser(id))]);
     const offer = (name, label, options) => h("label.filter", null, h("span", null, label),
       h("select", { id: `filter-${name}`, onchange: (event) => change(name, event.target.value) },
-        [["", "All"], ...options].map(([value, text]) => h("option", { value, selected: (filter[name] ?? "") === value }, text))));
+        [["", "All"], ...options].map(([value, text]) => h("option", { value, "data-key": `of ${value}`, selected: (filter[name] ?? "") === value }, text))));
+    const kinds = !filter.event || KINDS.some(([kind]) => kind === filter.event) ? KINDS : [...KINDS, [filter.event, filter.event]];
     const withChosen = (set, chosen) => (chosen ? set.add(chosen) : set);
     const sorted = (ids, text) => [...ids].map((id) => [id, text(id)]).sort(([, a], [, b]) => a.localeCompare(b));
     const date = (name, label) => h("label.filter", null, h("span", null, label),
@@ -112,7 +113,7 @@ export function activityPage({ reload, render }, address) {
     return h("div.filters", { role: "search", "aria-label": "Filter the activity" },
       offer("actor", "Who", sorted(withChosen(actors, filter.actor), actorText)),
       offer("key", "Key", sorted(withChosen(keys, filter.key), (id) => nameOf(id) ?? holderText(id))),
-      offer("event", "What", KINDS),
+      offer("event", "What", kinds),
       date("from", "From"), date("to", "To"));
   }
 

@@ -96,7 +96,10 @@ function patchNode(node, wanted) {
   for (const name of node.handlers ?? []) node[name] = null;
   for (const name of wanted.handlers ?? []) node[name] = wanted[name];
   node.handlers = wanted.handlers;
+  // Its options move into the page one by one: which of them is chosen is known before.
+  const chosen = wanted.nodeName === "SELECT" ? wanted.value : null;
   patchChildren(node, wanted);
+  if (chosen !== null && node.value !== chosen) node.value = chosen;
   if (moved) node.animate?.([{ backgroundColor: "var(--flash)" }, {}], calm() ? 0 : 1600);
 }
 

@@ -12,7 +12,7 @@ const SPANS = [["", "Any time"], ["1", "For a day"], ["7", "For 7 days"], ["30",
 /// The choice of how long a seat was not used.
 export const unusedChoice = (chosen, change, options = SPANS) => h("label.inline-choice", null, h("span", null, "Not used"),
   h("select", { id: "unused", onchange: (event) => change(event.target.value) }, options.map(([value, text]) =>
-    h("option", { value, selected: value === chosen }, text))));
+    h("option", { value, "data-key": `of ${value}`, selected: value === chosen }, text))));
 
 /// Since when, of a choice. In whole minutes, so that an unchanged page asks the same again.
 export const since = (days) => (days ? new Date(Math.floor(now() / 60_000) * 60_000 - Number(days) * DAY).toISOString() : null);
