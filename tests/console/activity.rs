@@ -146,3 +146,43 @@ async fn filter_shows_what_is_filtered_by() {
             .await;
     }
 }
+
+/// In Berlin the day of 25 October 2026 has 25 hours, and that of 29 March 23.
+#[tokio::test]
+async fn days_of_the_chart_begin_where_peoples_days_do() {
+    let hub = hub();
+    let window = signed_in(&hub).await;
+    let berlin = json!({"timezoneId": "Europe/Berlin"});
+    window.cdp("Emulation.setTimezoneOverride", berlin).await;
+    for (size, hours, now) in [
+        (24, 720, "2026-11-03T12:10:00Z"),
+        (6, 168, "2026-10-28T12:10:00Z"),
+        (24, 720, "2026-04-03T12:10:00Z"),
+    ] {
+        let starts = window
+            .promised(&format!(
+                "import('./chart.js').then(({{ buckets }}) => buckets([], {hours}, {size}, Date.parse('{now}'))
+                   .map(({{ at }}) => [new Date(at).getHours() % {size}, new Date(at).getMinutes()]))"
+            ))
+            .await;
+        let starts = starts.as_array().expect("a list");
+        assert_eq!(starts.len(), hours / size);
+        assert!(
+            starts.iter().all(|start| *start == json!([0, 0])),
+            "{size}: {starts:?}"
+        );
+    }
+    // An hour of a day that has 25 is counted on that day.
+    let counted = "import('./chart.js').then(({ buckets }) => buckets(
+        [{ hour: '2026-10-24T22:00:00Z', granted: 1, refused: {}, limited: 0 }, { hour: '2026-10-25T22:00:00Z', granted: 2, refused: {}, limited: 0 }],
+        720, 24, Date.parse('2026-11-03T12:10:00Z')).filter(({ granted }) => granted).map(({ at, granted }) => [new Date(at).getDate(), granted]))";
+    assert_eq!(window.promised(counted).await, json!([[25, 3]]));
+    // Hours follow each other, also the one that is twice.
+    let hours = "import('./chart.js').then(({ buckets }) => {
+        const made = buckets([], 24, 1, Date.parse('2026-10-25T00:40:00Z'));
+        return [new Date(made[23].at).toISOString(), made.every(({ at, end }) => end - at === 3600000)]; })";
+    assert_eq!(
+        window.promised(hours).await,
+        json!(["2026-10-25T00:00:00.000Z", true])
+    );
+}

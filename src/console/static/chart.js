@@ -15,15 +15,27 @@ const bothForm = form({ weekday: "short", day: "numeric", month: "short", hour: 
 
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
-/// The hours of `items` in buckets of `size` hours, up to the one that is now; hours nobody counted
-/// are none. Buckets begin where people's days do.
-export function buckets(items, hours, size, now) {
+/// Where buckets of `size` hours begin, and where the last one ends. Hours follow each other; longer
+/// ones begin where people's days do, which have 23 or 25 hours where the clocks change.
+function edges(hours, size, now) {
   const moment = new Date(now);
-  const end = moment.setHours((Math.floor(moment.getHours() / size) + 1) * size, 0, 0, 0);
-  const start = end - hours * HOUR;
-  const made = Array.from({ length: hours / size }, (_, at) => ({ at: start + at * size * HOUR, granted: 0, refused: 0, limited: 0 }));
+  if (size === 1) {
+    const end = now - (moment.getMinutes() * 60_000 + moment.getSeconds() * 1000 + moment.getMilliseconds()) + HOUR;
+    return Array.from({ length: hours + 1 }, (_, at) => end - (hours - at) * HOUR);
+  }
+  const [year, month, day] = [moment.getFullYear(), moment.getMonth(), moment.getDate()];
+  const last = (Math.floor(moment.getHours() / size) + 1) * size;
+  return Array.from({ length: hours / size + 1 }, (_, at) => new Date(year, month, day, last - hours + at * size).getTime());
+}
+
+/// The hours of `items` in buckets of `size` hours, up to the one that is now; hours nobody counted
+/// are none.
+export function buckets(items, hours, size, now) {
+  const ends = edges(hours, size, now);
+  const made = ends.slice(1).map((end, at) => ({ at: ends[at], end, granted: 0, refused: 0, limited: 0 }));
   for (const item of items) {
-    const bucket = made[Math.floor((Date.parse(item.hour) - start) / (size * HOUR))];
+    const hour = Date.parse(item.hour);
+    const bucket = made.find(({ at, end }) => at <= hour && hour < end);
     if (!bucket) continue;
     bucket.granted += item.granted;
     bucket.limited += item.limited;
@@ -40,7 +52,7 @@ function top(most) {
 
 const named = (bucket, size) => {
   const from = bothForm.format(bucket.at);
-  return size === 24 ? dayForm.format(bucket.at) : `${from} to ${hourForm.format(bucket.at + size * HOUR)}`;
+  return size === 24 ? dayForm.format(bucket.at) : `${from} to ${hourForm.format(bucket.end)}`;
 };
 
 /// Draws `made`, buckets of `size` hours.
