@@ -430,3 +430,21 @@ async fn new_key_is_seen_in_the_list_whatever_was_searched_for() {
         .until("row('key-row', 'API Key-Stage') && $('#search').value === ''")
         .await;
 }
+
+/// The clocks of Berlin are put back at three on that night: half past two is twice.
+#[tokio::test]
+async fn expiry_that_nobody_touched_stays_in_the_hour_that_is_twice() {
+    const SECOND: &str = "2100-10-31T01:30:00Z";
+    let hub = hub();
+    let (id, _) = make_key(&hub, json!({"name": "Night", "expires_at": SECOND}));
+    let window = signed_in(&hub).await;
+    let berlin = json!({"timezoneId": "Europe/Berlin"});
+    window.cdp("Emulation.setTimezoneOverride", berlin).await;
+    window.goto(&format!("{}#/keys/{id}", console(&hub))).await;
+    window.click("#edit").await;
+    window.fill("[name=name]", "Late night").await;
+    confirm(&window).await;
+    window.until("text('h1') === 'Late night'").await;
+    let key = manage(&hub, &format!("GET /keys/{id}"), None);
+    assert_eq!(key["expires_at"], SECOND);
+}

@@ -43,9 +43,6 @@ export function editKey({ key, etag }, reload) {
     body: [nameField(key.name), expiryField(key.expires_at), moreFields(key)],
     run: async (form) => {
       const given = { name: readName(form), expires_at: chosenExpiry(form), ...readMore(form) };
-      // The input has whole seconds: an expiry that was not touched stays to the last digit.
-      const kept = key.expires_at && given.expires_at && Math.abs(Date.parse(key.expires_at) - Date.parse(given.expires_at)) < 1000;
-      if (kept) given.expires_at = key.expires_at;
       const sorted = (value) => (Array.isArray(value) ? [...value].sort() : value);
       const body = Object.fromEntries(Object.entries(given).filter(([name, value]) => !same(sorted(value), sorted(key[name] ?? (Array.isArray(value) ? [] : null)))));
       if (!Object.keys(body).length) return;

@@ -50,7 +50,9 @@ const localMoment = (at) => {
 
 /// When a key expires.
 export function expiryField(at) {
-  const date = input({ type: "datetime-local", name: "expiry_at", step: 1, "aria-label": "Expires at", hidden: !at, value: at ? localMoment(at) : null });
+  const date = input({ "data-at": at, type: "datetime-local", name: "expiry_at", step: 1, "aria-label": "Expires at", hidden: !at, value: at ? localMoment(at) : null });
+  // Of the same moment a browser may write less.
+  date.dataset.untouched = date.value;
   const choice = select(EXPIRIES, at ? "at" : "", {
     name: "expiry", onchange: () => { date.hidden = choice.value !== "at"; },
   });
@@ -64,7 +66,10 @@ export function chosenExpiry(form) {
   const { value } = form.elements.expiry;
   if (value === "") return null;
   if (value !== "at") return new Date(Math.floor(now() / 1000) * 1000 + Number(value) * DAY).toISOString();
-  const moment = new Date(form.elements.expiry_at.value);
+  const { value: written, dataset } = form.elements.expiry_at;
+  // It has no fractions of a second, and says two moments alike where the clocks are put back.
+  if (dataset.at && written === dataset.untouched) return dataset.at;
+  const moment = new Date(written);
   if (Number.isNaN(moment.getTime())) throw fault("expires_at", "Give a date and a time.");
   return moment.toISOString();
 }
