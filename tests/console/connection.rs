@@ -154,3 +154,47 @@ async fn pages_that_nobody_looks_at_leave_the_connections_to_the_one_in_view() {
     window.hide(false).await;
     assert_eq!(window.js(UP).await, true);
 }
+
+#[tokio::test]
+async fn page_that_is_over_the_limit_says_until_when_and_goes_on() {
+    const LIMITED: &str = "new Response(
+        JSON.stringify({ title: 'Rate limited', detail: 'The quota is used up.', code: 'rate_limited' }),
+        { status: 429, headers: { 'Retry-After': '3' } })";
+    let hub = hub();
+    let window = signed_in(&hub).await;
+    window.until(&format!("{UP} && $('#keys-table')")).await;
+    let asked = "window.asked ??= []; const was = window.fetch;
+        window.fetch = (path, options) => { asked.push(path); return was(path, options); }";
+    window.answer("api/licenses", LIMITED, 1).await;
+    window.js(&format!("(() => {{ {asked} }})()")).await;
+    window.click("#nav-licenses").await;
+    window.until("$('[data-test=over-the-limit]')").await;
+    window
+        .says("The quota is used up. This page goes on by itself at")
+        .await;
+    // Another page does not ask either, and nothing is lost.
+    let before = window.js("asked.length").await;
+    window.click("#nav-keys").await;
+    window.until("$('[data-test=over-the-limit]')").await;
+    make_key(&hub, json!({"name": "Made meanwhile"}));
+    window
+        .until("text('#live').includes('Made meanwhile') || text('#live')")
+        .await;
+    assert_eq!(window.js("asked.length").await, before);
+    window
+        .until("row('key-row', 'Made meanwhile') && !$('[data-test=over-the-limit]')")
+        .await;
+
+    // The stream is refused so: that is no lost connection.
+    window.answer("api/events", LIMITED, 1).await;
+    window.js("(() => { const stop = new Event('visibilitychange'); Object.defineProperty(document, 'hidden', { configurable: true, value: true }); document.dispatchEvent(stop); })()").await;
+    window
+        .until("document.documentElement.dataset.connection === 'resting'")
+        .await;
+    window.hide(false).await;
+    window
+        .until("text('#connection').startsWith('Over the limit.')")
+        .await;
+    assert_eq!(window.js(LOST).await, json!(null));
+    window.until(&format!("{UP} && !text('#connection')")).await;
+}

@@ -1,12 +1,17 @@
 // Calls to the management API and the session. Every path is relative to the page's base address.
 
+/// In seconds, where a service that is asked too often does not say when to come back.
+const LEAST_WAIT = 10;
+
 /// A call that did not succeed: what the service says of it, in its own words.
 export class Problem extends Error {
-  constructor(status, body) {
+  constructor(status, body, retryAfter) {
     super(body.detail ?? body.title ?? `The service answered with status ${status}.`);
     this.status = status;
     this.code = body.code ?? "";
     this.remediation = body.remediation ?? "";
+    // Over the limit: when to ask again, in milliseconds since 1970.
+    this.retryAt = status === 429 ? Date.now() + 1000 * Math.max(1, Number(retryAfter) || LEAST_WAIT) : null;
     // The change came with the token of another session than the cookie's.
     this.isOfOtherSession = status === 403 && body.field === "x-csrf-token";
     // Of `modules[0]` or `scopes.1` the input is the one of the whole field.
@@ -72,7 +77,7 @@ async function send(method, path, { body, headers = {}, signal } = {}) {
   } catch {
     // A proxy in between may answer with anything: the status is what is known.
   }
-  throw new Problem(response.status, problem ?? {});
+  throw new Problem(response.status, problem ?? {}, response.headers.get("Retry-After"));
 }
 
 async function read(response, method, headers) {

@@ -89,13 +89,16 @@ export function buildFrame(app, { signOut, ended, help }) {
     const wait = h("span", { "aria-hidden": "true" });
     const show = () => {
       const seconds = Math.ceil((retryAt - Date.now()) / 1000);
-      wait.textContent = seconds > 0 ? ` Next try in ${seconds} s.` : " Trying…";
+      wait.textContent = seconds <= 0 ? " Trying…" : limited ? ` It goes on in ${left(seconds * 1000)}.` : ` Next try in ${seconds} s.`;
     };
     show();
     counting = setInterval(show, 1000);
-    banner.replaceChildren(h("div.banner", { "data-test": "connection-lost" }, icon("unplug"),
-      h("p", null, h("strong", null, "Connection lost."), " What you see may be out of date; reconnecting by itself.", wait),
-      button("Reconnect now", { look: "quiet", onclick: retryNow })));
+    banner.replaceChildren(limited
+      ? h("div.banner", { "data-test": "over-the-limit" }, icon("clock"),
+        h("p", null, h("strong", null, "Over the limit."), ` ${limited.message} Changes made elsewhere are not shown until it goes on.`, wait))
+      : h("div.banner", { "data-test": "connection-lost" }, icon("unplug"),
+        h("p", null, h("strong", null, "Connection lost."), " What you see may be out of date; reconnecting by itself.", wait),
+        button("Reconnect now", { look: "quiet", onclick: retryNow })));
   }
 
   function section(name) {

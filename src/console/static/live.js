@@ -102,8 +102,9 @@ async function keepOpen(run) {
     failures += 1;
     const longest = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1));
     // A service that comes back is not asked by all its pages in the same instant.
-    const wait = longest * (0.5 + Math.random() / 2);
-    run.told({ up: false, retryAt: Date.now() + wait });
+    const limited = problem?.retryAt ? problem : null;
+    const wait = limited ? limited.retryAt - Date.now() : longest * (0.5 + Math.random() / 2);
+    run.told({ up: false, retryAt: Date.now() + wait, limited });
     await new Promise((wake) => {
       run.wake = wake;
       setTimeout(wake, wait);

@@ -4,8 +4,8 @@ import { h, patch } from "./dom.js";
 import { onEvent } from "./live.js";
 import { forget } from "./names.js";
 import { plain } from "./sentences.js";
-import { count } from "./words.js";
-import { announce, button, pageHead, problemBox, skeleton } from "./ui.js";
+import { atClock, count } from "./words.js";
+import { announce, button, notice, pageHead, problemBox, skeleton } from "./ui.js";
 
 /// Events that come in a row are one reading of the page: those of one operation come together, and
 /// there is at most one reading in the longer time.
@@ -25,6 +25,9 @@ export function makeRunner(renamed) {
   let loading = false;
   let again = false;
   let timer = null;
+  /// That the service was asked too often: nothing is asked again before it says so.
+  let limit = null;
+  let waiting = null;
   let heard = [];
   let lastHeard = -COALESCE;
   let arriving = false;
@@ -32,18 +35,25 @@ export function makeRunner(renamed) {
   function render() {
     if (!page) return;
     // That nothing can be reached is what the frame's banner says.
-    const shownProblem = failed && failed.code !== "unreachable" && problemBox(failed, retry());
+    const shownProblem = failed && failed.code !== "unreachable" && box(failed);
     if (data !== null) patch(main, shownProblem, page.view(data));
-    else if (failed) patch(main, pageHead({ title: page.title }), problemBox(failed, retry()));
+    else if (failed) patch(main, pageHead({ title: page.title }), box(failed));
     else patch(main, pageHead({ title: page.title }), skeleton(), h("p.unseen", { role: "status" }, "Loading…"));
     renamed(page.name?.(data) ?? page.title);
   }
 
-  const retry = () => button("Try again", { drawing: "refresh", onclick: reload });
+  /// What went wrong, and how it goes on: where the service was asked too often, by waiting.
+  const box = (problem) => (problem.retryAt
+    ? notice("warn", "clock", h("p", { role: "status", "data-test": "over-the-limit" }, h("strong", null, "Over the limit. "), `${problem.message} This page goes on by itself at ${atClock(problem.retryAt)}.`))
+    : problemBox(problem, button("Try again", { drawing: "refresh", onclick: reload })));
 
   async function reload() {
     // The stream may open before the first page does.
     if (!page) return;
+    if (limit && Date.now() < limit.retryAt) {
+      failed = limit;
+      return render();
+    }
     if (loading) {
       again = true;
       return;
@@ -59,6 +69,11 @@ export function makeRunner(renamed) {
     } catch (error) {
       if (shown !== page || error.name === "AbortError" || error.status === 401) return;
       failed = error;
+      if (error.retryAt) {
+        limit = error;
+        clearTimeout(waiting);
+        waiting = setTimeout(reload, error.retryAt - Date.now() + 1);
+      }
       if (error.status === 404) data = null;
       if (!error.status && error.code !== "unreachable") throw error;
     } finally {
@@ -111,8 +126,10 @@ export function makeRunner(renamed) {
       render();
       reload();
     },
+    /// Shows them there from now on, to whoever has signed in.
     moveTo(element) {
       main = element;
+      limit = null;
     },
     close,
     reload,
