@@ -448,3 +448,34 @@ async fn expiry_that_nobody_touched_stays_in_the_hour_that_is_twice() {
     let key = manage(&hub, &format!("GET /keys/{id}"), None);
     assert_eq!(key["expires_at"], SECOND);
 }
+
+/// U+202E turns what follows it: the end of a sentence, were it not kept to the name.
+#[tokio::test]
+async fn name_turns_the_direction_of_itself_only() {
+    const NAME: &str = "API Key-\u{202e}B";
+    let hub = hub();
+    set_license(&hub, "launcher", 1, None);
+    make_key(&hub, json!({"name": NAME, "modules": ["launcher"]}));
+    let window = signed_in(&hub).await;
+    let isolated = |within: &str| {
+        let name = Value::from(NAME);
+        format!(
+            "(() => {{
+               const words = document.createTreeWalker($('{within}'), NodeFilter.SHOW_TEXT);
+               const found = [];
+               while (words.nextNode()) if (words.currentNode.data.includes({name})) found.push(words.currentNode.parentElement);
+               return found.length && found.every((element) => {{
+                 const look = getComputedStyle(element);
+                 return look.unicodeBidi === 'isolate' || look.display.includes('block');
+               }});
+             }})()"
+        )
+    };
+    window.until(&isolated("#keys-table")).await;
+    window.click(named("API Key-Launcher")).await;
+    window.click("#revoke").await;
+    window.until(&isolated("[data-test=consequences]")).await;
+    window.click("dialog [data-test=cancel]").await;
+    window.click("#nav-activity").await;
+    window.until(&isolated(".log")).await;
+}

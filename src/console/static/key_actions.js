@@ -48,7 +48,7 @@ export function editKey({ key, etag }, reload) {
       if (!Object.keys(body).length) return;
       const { data } = await guarded(reload, () => call("PATCH", path(key), { body, ifMatch: etag }));
       learn([data]);
-      toast(`${data.name} was changed.`);
+      toast([h("bdi", null, data.name), " was changed."]);
       reload();
     },
   });
@@ -83,7 +83,7 @@ export function switchKey({ key, etag }, reload) {
     consequences: consequences(key, operation),
     run: async () => {
       await guarded(reload, () => call("PATCH", path(key), { body: { enabled: !key.enabled }, ifMatch: etag }));
-      toast(`${key.name} is ${key.enabled ? "disabled" : "enabled"}.`);
+      toast([h("bdi", null, key.name), ` is ${key.enabled ? "disabled" : "enabled"}.`]);
       reload();
     },
   });
@@ -97,7 +97,7 @@ export function revokeKey({ key, etag }, reload) {
     consequences: consequences(key, "revoke"),
     run: async () => {
       await guarded(reload, () => call("POST", path(key, "/revoke"), { ifMatch: etag }));
-      toast(`${key.name} is revoked.`);
+      toast([h("bdi", null, key.name), " is revoked."]);
       reload();
     },
   });
@@ -112,7 +112,7 @@ export function deleteKey({ key, etag }, reload) {
     run: async () => {
       await guarded(reload, () => call("DELETE", path(key), { ifMatch: etag }));
       location.hash = "#/keys";
-      toast(`${key.name} is deleted.`);
+      toast([h("bdi", null, key.name), " is deleted."]);
     },
   });
 }
@@ -125,7 +125,7 @@ export function takeModules(key, modules, reload, { title = "Unassign module", a
     consequences: consequences(key, "unassign", modules),
     run: async () => {
       for (const module of modules) await call("DELETE", path(key, `/modules/${part(module)}`));
-      toast(`${list(modules)} ${modules.length === 1 ? "is" : "are"} no longer assigned to ${key.name}.`);
+      toast([`${list(modules)} ${modules.length === 1 ? "is" : "are"} no longer assigned to `, h("bdi", null, key.name), "."]);
       reload();
     },
   });

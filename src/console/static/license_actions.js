@@ -23,7 +23,7 @@ function licenseFields(license) {
   return [
     h("div.pair.bottom", null, field("Seats", "seats", seats, { hint: "How many keys may hold it at once." }), h("label.tick.beside", null, unlimited, h("span.tick-text", null, "Unlimited"))),
     field("Valid through", "valid_until", until, {
-      hint: exact ? `Now ${validThrough(license.valid_until).toLowerCase()}. Another date means through the end of that day, UTC.` : "Through the end of that day, UTC. Empty: no end.",
+      hint: exact ? `Now: ${validThrough(license.valid_until)}. Another date means through the end of that day, UTC.` : "Through the end of that day, UTC. Empty: no end.",
     }),
   ];
 }
@@ -156,6 +156,6 @@ export function switchLimited(enabled, licenses, reload, closed) {
 /// Releases the seat that a key holds of a license: takes the modules that need it.
 export const releaseSeat = (license, keyId, reload) => openWith(() => get(`keys/${part(keyId)}`), (key) => {
   const modules = key.modules.filter((entry) => entry.license === license).map(({ module }) => module);
-  if (!modules.length) return toast(`${holderText(keyId)} holds no seat of ${license} any more.`);
+  if (!modules.length) return toast([h("bdi", null, holderText(keyId)), ` holds no seat of ${license} any more.`]);
   takeModules(key, modules, reload, { title: `Release the seat of ${license}`, action: `Unassign ${list(modules)}` });
 });

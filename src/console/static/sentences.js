@@ -1,7 +1,8 @@
 // Events as sentences, and a dry run's answer as one.
 
+import { h } from "./dom.js";
 import { keyOfActor, nameOf } from "./names.js";
-import { because, count, endDay, list, seatsText } from "./words.js";
+import { because, count, endDay, list, listParts, seatsText } from "./words.js";
 
 const CAUSES = {
   assigned: "assigned",
@@ -95,6 +96,12 @@ const nameInPlan = (seat) => seat.name ?? holderText(seat.key_id);
 const byLicense = (seats) => Map.groupBy ? Map.groupBy(seats, (seat) => seat.license)
   : seats.reduce((map, seat) => map.set(seat.license, [...(map.get(seat.license) ?? []), seat]), new Map());
 
+/// The names of those who have `seats`: each once, and each for itself, whatever direction it is written in.
+function names(seats, most) {
+  const known = new Map(seats.map((seat) => [seat.key_id, h("bdi", null, nameInPlan(seat))]));
+  return { parts: listParts([...known.values()], most), isOne: known.size === 1 };
+}
+
 /// What an operation on the key `id` does to seats: `Frees 1 seat of launcher; B is next.`
 export function planOfKey(id, plan) {
   const loses = byLicense(plan.loses);
@@ -102,16 +109,19 @@ export function planOfKey(id, plan) {
   const lines = [];
   for (const [name, seats] of loses) {
     const freed = seats.filter((seat) => seat.key_id === id).length;
-    const others = seats.filter((seat) => seat.key_id !== id).map(nameInPlan);
-    const next = (gains.get(name) ?? []).map(nameInPlan);
+    const others = seats.filter((seat) => seat.key_id !== id);
+    const next = gains.get(name) ?? [];
     gains.delete(name);
     if (freed) {
-      const then = next.length ? `${list(next)} ${next.length === 1 ? "is" : "are"} next` : "nobody waits for it";
-      lines.push(`Frees ${count(freed, "seat")} of ${name}; ${then}.`);
+      const { parts, isOne } = names(next);
+      lines.push([`Frees ${count(freed, "seat")} of ${name}; `, next.length ? [parts, ` ${isOne ? "is" : "are"} next.`] : "nobody waits for it."]);
     }
-    if (others.length) lines.push(`${list(others)} would lose a seat of ${name}.`);
+    if (others.length) lines.push([names(others).parts, ` would lose a seat of ${name}.`]);
   }
-  for (const [name, seats] of gains) lines.push(`${list(seats.map(nameInPlan))} ${seats.length === 1 ? "gets" : "get"} a seat of ${name}.`);
+  for (const [name, seats] of gains) {
+    const { parts, isOne } = names(seats);
+    lines.push([parts, ` ${isOne ? "gets" : "get"} a seat of ${name}.`]);
+  }
   return lines.length ? lines : ["No seat changes hands."];
 }
 
@@ -120,8 +130,8 @@ export function planOfLicense(plan) {
   const lines = [];
   const tell = (seats, one, many) => {
     if (!seats.length) return;
-    const names = seats.map(nameInPlan);
-    lines.push(`${list(names, 8)} would ${names.length === 1 ? one : many}.`);
+    const { parts, isOne } = names(seats, 8);
+    lines.push([parts, ` would ${isOne ? one : many}.`]);
   };
   tell(plan.loses, "lose its seat", "lose their seats");
   tell(plan.gains, "get a seat", "get seats");

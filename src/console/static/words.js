@@ -5,6 +5,7 @@ import { now } from "./api.js";
 const DAY = 86_400_000;
 const dateForm = (options) => new Intl.DateTimeFormat("en-GB", options);
 const dayLocal = dateForm({ day: "numeric", month: "short", year: "numeric" });
+const minuteAndZone = dateForm({ day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
 const dayUtc = dateForm({ day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
 const weekday = dateForm({ weekday: "long", day: "numeric", month: "long", year: "numeric" });
 const minute = dateForm({ day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
@@ -24,10 +25,12 @@ export const atClock = (at) => clock.format(new Date(at));
 export const count = (number, noun, many = `${noun}s`) => `${number.toLocaleString("en")} ${number === 1 ? noun : many}`;
 
 /// `A`, `A and B`, `A, B and C`; of a long list the first and how many more there are.
-export function list(names, most = 4) {
+export const list = (names, most) => listParts(names, most).join("");
+
+/// The same as parts, for names that are elements.
+export function listParts(names, most = 4) {
   const shown = names.length > most ? [...names.slice(0, most - 1), `${names.length - most + 1} more`] : names;
-  if (shown.length < 2) return shown.join("");
-  return `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}`;
+  return shown.flatMap((name, at) => [at === 0 ? "" : at === shown.length - 1 ? " and " : ", ", name]);
 }
 
 /// How long ago, or how far ahead: `just now`, `5 min ago`, `in 3 days`; beyond `most` days the date.
@@ -56,7 +59,7 @@ export function left(span) {
 export function validThrough(until) {
   if (!until) return "Without end";
   const at = Date.parse(until);
-  return at % DAY === 0 ? `Through ${dayUtc.format(new Date(at - 1))} (UTC)` : `Until ${atMinute(at)}`;
+  return at % DAY === 0 ? `Through ${dayUtc.format(new Date(at - 1))} (UTC)` : `Until ${minuteAndZone.format(at)}`;
 }
 
 /// On which day it ends or ended.
