@@ -94,7 +94,7 @@ pub(super) async fn file(
 
 const PAGE: &str = include_str!("static/index.html");
 
-const FILES: [(&str, &[u8]); 32] = files![
+const FILES: [(&str, &[u8]); 33] = files![
     "activity.js",
     "api.js",
     "app.js",
@@ -119,6 +119,7 @@ const FILES: [(&str, &[u8]); 32] = files![
     "live.js",
     "names.js",
     "parts.css",
+    "reservations.js",
     "runner.js",
     "sentences.js",
     "shortcuts.js",

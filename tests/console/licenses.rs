@@ -165,12 +165,15 @@ async fn limited_edition_is_asked_about_and_shown_everywhere() {
     window.click("#nav-licenses").await;
     let switch = "$('#limited-edition').ariaChecked";
     window.click("#limited-edition").await;
-    seen(
-        &window,
-        DRY_RUN,
-        "Takes all 4 seats in use; modules and places in line stay.",
-    )
-    .await;
+    let takes = |seats: usize| {
+        format!(
+            "{DRY_RUN}.startsWith('Takes all {seats} seats in use; modules and places in line stay.\\n')"
+        )
+    };
+    window.until(&takes(4)).await;
+    // What happens meanwhile is asked about again.
+    make_key(&hub, json!({"name": "API Key-B", "modules": ["launcher"]}));
+    window.until(&takes(5)).await;
     // It is a question still.
     assert_eq!(window.js(switch).await, "false");
     hub.get(ENGINES, &[&x_api_key(key)]).granted();
@@ -285,4 +288,78 @@ async fn nothing_is_applied_whose_consequence_is_not_known() {
     window.click(named("Try again")).await;
     seen(&window, DRY_RUN, next).await;
     window.until(&format!("!{is_off}")).await;
+}
+
+#[tokio::test]
+async fn license_that_somebody_else_added_first_is_not_changed() {
+    let hub = hub();
+    let window = signed_in(&hub).await;
+    window.click("#nav-licenses").await;
+    window.click("#add-license").await;
+    set_license(&hub, "stage-2026", 3, None);
+    window.fill("[name=id]", "stage-2026").await;
+    window.click("dialog [data-test=submit]").await;
+    window
+        .until(
+            "text('[data-field=id] .field-error') === 'There is a license of this name already.'",
+        )
+        .await;
+    let licenses = crate::manage(&hub, "GET /licenses", None);
+    let mut licenses = licenses.as_array().expect("a list").iter();
+    let stage = licenses.find(|license| license["id"] == "stage-2026");
+    assert_eq!(stage.expect("it is there")["seats"], 3);
+}
+
+#[tokio::test]
+async fn long_lines_are_told_whole() {
+    let hub = hub();
+    let mut last = String::new();
+    for number in 1..=130 {
+        let name = format!("API Key-{number:03}");
+        let body = json!({"name": name, "modules": ["lino", "playout"]});
+        (last, _) = make_key(&hub, body);
+    }
+    let window = signed_in(&hub).await;
+    let rows = |kind: &str| format!("$$('[data-test={kind}]').length");
+    window
+        .goto(&format!("{}#/licenses/lino", console(&hub)))
+        .await;
+    window
+        .until(&format!("{} === 100", rows("waiting-row")))
+        .await;
+    window.says("100 of 130 keys shown").await;
+    window.click("#more-waiting").await;
+    window
+        .until(&format!(
+            "{} === 130 && !$('#more-waiting')",
+            rows("waiting-row")
+        ))
+        .await;
+    window
+        .until("text($$('[data-test=waiting-row]').at(-1)).startsWith('130th')")
+        .await;
+
+    window
+        .goto(&format!("{}#/keys/{last}", console(&hub)))
+        .await;
+    window
+        .until("text('[data-module=lino] .status-cell') === 'Reservation failed\\nlimit reached, 130th in line'")
+        .await;
+
+    window
+        .goto(&format!("{}#/licenses/playout", console(&hub)))
+        .await;
+    window
+        .until(&format!("{} === 100", rows("reserved-row")))
+        .await;
+    let used = window.js("text('[data-test=seats] b')").await;
+    let used: usize = used.as_str().expect("a text").parse().expect("a number");
+    window.says(&format!("100 of {used} keys shown")).await;
+    window.click("#remove").await;
+    window
+        .until(&format!(
+            "{DRY_RUN}.endsWith(' and {} more would lose their seats.')",
+            used - 7
+        ))
+        .await;
 }

@@ -89,8 +89,9 @@ async function read(response, method, headers) {
   }
 }
 
-async function attempt(method, path, { body, ifMatch, idempotencyKey, signal } = {}) {
+async function attempt(method, path, { body, ifMatch, ifNoneMatch, idempotencyKey, signal } = {}) {
   const headers = {};
+  if (ifNoneMatch) headers["If-None-Match"] = ifNoneMatch;
   if (ifMatch) headers["If-Match"] = ifMatch;
   if (idempotencyKey) headers["Idempotency-Key"] = idempotencyKey;
   const response = await send(method, `api/${path}`, { body, headers, signal });

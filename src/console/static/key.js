@@ -6,6 +6,7 @@ import { h } from "./dom.js";
 import { assignModules, deleteKey, editKey, regenerateKey, revokeKey, switchKey, takeModules, untouchable } from "./key_actions.js";
 import { limitedNotice } from "./keys.js";
 import { learn } from "./names.js";
+import { placeOf } from "./reservations.js";
 import { badge, button, card, empty, keyBadge, licenseLink, linkButton, notice, pageHead, problemBox, statusBadge, table, when } from "./ui.js";
 import { atMinute, because, keyState, place, refusal, relative } from "./words.js";
 
@@ -36,11 +37,7 @@ export function keyPage({ reload, render }, id) {
   /// In which place the key waits for which license.
   async function places(key, signal) {
     const full = new Set(key.modules.filter(({ reason }) => reason === "limit_reached").map(({ license }) => license));
-    const found = await Promise.all([...full].map(async (license) => {
-      const { waiting } = await get(`licenses/${part(license)}/reservations`, signal);
-      return [license, waiting.find((entry) => entry.key_id === key.id)?.position];
-    }));
-    return new Map(found);
+    return new Map(await Promise.all([...full].map(async (license) => [license, await placeOf(license, key.id, signal)])));
   }
 
   function modules(data, mayChange) {

@@ -1,45 +1,65 @@
 // The page of one license: who holds it, who waits for it.
 
-import { get, part, query } from "./api.js";
+import { get } from "./api.js";
 import { h } from "./dom.js";
 import { limitedNotice } from "./keys.js";
 import { changeLicense, removeLicense } from "./license_actions.js";
 import { licenseBadge, licenseWhy } from "./licenses.js";
-import { learn, lookUp } from "./names.js";
+import { lookUp } from "./names.js";
+import { reservations } from "./reservations.js";
 import { releaseButton, since, unusedChoice } from "./unused.js";
 import { button, card, empty, holder, notice, pageHead, table, usageBar, when } from "./ui.js";
 import { count, endsIn, licenseState, place, validThrough } from "./words.js";
 
+const PAGE = 100;
+/// What is told of a license that is gone.
+const NOBODY = { reserved: [], waiting: [], more: false };
+
 /// Makes the page of the license `id`.
 export function licensePage({ reload, render }, id) {
   let unused = "";
+  let wanted = PAGE;
 
-  async function load(signal) {
-    const [licenses, modules, limited, line] = await Promise.all([
-      get("licenses", signal), get("modules", signal), get("limited-edition", signal),
-      get(`licenses/${part(id)}/reservations${query({ unused_since: since(unused) })}`, signal),
-    ]);
-    const holders = [...line.reserved, ...line.waiting];
-    learn(holders);
-    await lookUp(holders.map((entry) => entry.key_id));
-    const license = licenses.find((entry) => entry.id === id);
-    return { license, modules: modules.filter((entry) => entry.license === id), limited: limited.enabled, ...line };
+  async function line(signal) {
+    try {
+      return await reservations(id, wanted, { since: since(unused), signal });
+    } catch (problem) {
+      if (problem.status !== 404) throw problem;
+      return NOBODY;
+    }
   }
 
-  function reservedCard({ reserved, license }) {
+  async function load(signal) {
+    const [licenses, modules, limited, found] = await Promise.all([
+      get("licenses", signal), get("modules", signal), get("limited-edition", signal), line(signal),
+    ]);
+    await lookUp([...found.reserved, ...found.waiting].map((entry) => entry.key_id));
+    const license = licenses.find((entry) => entry.id === id);
+    return { license, modules: modules.filter((entry) => entry.license === id), limited: limited.enabled, ...found };
+  }
+
+  /// Below a list that has `shown` of `all` entries; how many there are of the unused ones nobody has counted.
+  const foot = (name, shown, all) => h("div.list-foot", null,
+    h("span", { role: "status" }, all === null ? `${count(shown, "key")} shown` : `${shown} of ${count(all, "key")} shown`),
+    button("Load more", { id: `more-${name}`, onclick: () => { wanted += PAGE; reload(); } }));
+
+  function reservedCard({ reserved, license, more }) {
     const rows = reserved.map((entry) => ({
       key: entry.key_id,
       props: { "data-test": "reserved-row" },
       cells: [holder(entry.key_id), when(entry.since), when(entry.last_used_at), releaseButton(id, entry.key_id, reload)],
     }));
-    const choice = unusedChoice(unused, (value) => { unused = value; render(); reload(); });
+    const choice = unusedChoice(unused, (value) => { unused = value; wanted = PAGE; render(); reload(); });
     return card("Reserved", { id: "reserved", flush: true, actions: choice, note: unused ? "Who holds a seat without having used it." : "Who holds a seat, the oldest reservation first." },
-      rows.length ? table("Reserved", [["Key", "main"], ["Held since"], ["Last used"], ["Actions", "actions"]], rows, { class: "rows" })
+      rows.length ? [
+        table("Reserved", [["Key", "main"], ["Held since"], ["Last used"], ["Actions", "actions"]], rows, { class: "rows" }),
+        more && (unused || rows.length < license.used) && foot("reserved", rows.length, unused ? null : license.used),
+      ]
         : unused ? empty("check", "Every seat is in use", "No key holds a seat of this license without having used it.")
         : empty("key", "Nobody holds a seat", license.waiting ? "Nobody can get one at present." : "Assign a key a module of this license."));
   }
 
-  function waitingCard({ waiting }) {
+  function waitingCard({ waiting, license, more }) {
     const rows = waiting.map((entry) => ({
       key: entry.key_id,
       sign: String(entry.position),
@@ -47,7 +67,10 @@ export function licensePage({ reload, render }, id) {
       cells: [h("span.place", null, place(entry.position)), holder(entry.key_id), when(entry.since)],
     }));
     return card("Waiting in line", { id: "waiting", flush: true, note: "The first in line gets the next seat that comes free." },
-      rows.length ? table("Waiting", [["Place"], ["Key", "main"], ["Assigned"]], rows, { class: "rows slim" })
+      rows.length ? [
+        table("Waiting", [["Place"], ["Key", "main"], ["Assigned"]], rows, { class: "rows slim" }),
+        more && rows.length < license.waiting && foot("waiting", rows.length, license.waiting),
+      ]
         : empty("check", "Nobody waits", "Whoever needs a seat has one."));
   }
 

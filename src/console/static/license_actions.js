@@ -5,12 +5,12 @@ import { ask, field, foretelling, formDialog, input, openWith, select } from "./
 import { h, settled } from "./dom.js";
 import { fault } from "./key_fields.js";
 import { guarded, takeModules } from "./key_actions.js";
-import { learn } from "./names.js";
 import { holderText, planOfLicense } from "./sentences.js";
 import { toast } from "./ui.js";
 import { count, list, validThrough } from "./words.js";
 
 const DAY = 86_400_000;
+const TAKEN = "There is a license of this name already.";
 const NAME = /^[!-~]{1,200}$/;
 
 /// The inputs of seats and end.
@@ -51,8 +51,15 @@ export function addLicense(licenses, reload) {
     run: async (form) => {
       const id = form.elements.id.value.trim();
       if (!NAME.test(id)) throw fault("id", "Give 1 to 200 visible characters without spaces or accents.");
-      if (licenses.some((license) => license.id === id)) throw fault("id", "There is a license of this name already.");
-      await call("PUT", `licenses/${part(id)}`, { body: readLicense(form, null) });
+      if (licenses.some((license) => license.id === id)) throw fault("id", TAKEN);
+      const body = readLicense(form, null);
+      try {
+        await call("PUT", `licenses/${part(id)}`, { body, ifNoneMatch: "*" });
+      } catch (problem) {
+        // Somebody else was first.
+        if (problem.status === 412) throw fault("id", TAKEN);
+        throw problem;
+      }
       toast(`License ${id} was added.`);
       reload();
     },
@@ -89,17 +96,19 @@ export function changeLicense(license, reload) {
   told.begin(opened);
 }
 
+/// What a dry run says: of whose loss it warns.
+async function foreseen(path, body) {
+  const { data } = await call("POST", path, { body });
+  return { lines: planOfLicense(data), isLoss: data.loses.length > 0 };
+}
+
 /// Removes a license.
 export function removeLicense(license, reload) {
   const path = `licenses/${part(license.id)}`;
   ask({
     id: "remove-dialog", title: `Remove ${license.id}`, action: "Remove license",
     text: "The modules that need it stay assigned, and are refused until there is a license of this name again or they are mapped to another.",
-    consequences: async () => {
-      const { reserved } = await get(`${path}/reservations`);
-      learn(reserved);
-      return planOfLicense({ loses: reserved, gains: [] });
-    },
+    consequences: () => foreseen(`${path}/plan`, { remove: true }),
     run: async () => {
       await guarded(reload, () => call("DELETE", path, { ifMatch: license.etag }), "license");
       location.hash = "#/licenses";
@@ -134,22 +143,22 @@ export function mapModule(licenses, modules, module, reload) {
 }
 
 /// Switches limited edition.
-export function switchLimited(enabled, licenses, reload, closed) {
-  const used = licenses.reduce((all, license) => all + license.used, 0);
-  const waiting = licenses.reduce((all, license) => all + license.waiting, 0);
+export function switchLimited(enabled, reload) {
   ask({
     id: "limited-dialog", title: enabled ? "Switch limited edition on" : "Switch limited edition off",
     action: enabled ? "Switch on" : "Switch off", look: enabled ? "danger" : "primary",
     text: enabled ? "Every module that needs a license is refused with “Required license has expired.” until it is switched off." : "Licenses give seats again, in the order of the line.",
-    consequences: async () => (enabled
-      ? [used ? `Takes all ${count(used, "seat")} in use; modules and places in line stay.` : "No seat is in use."]
-      : [waiting ? `${count(waiting, "place")} in line: seats go to the first of each.` : "Nobody waits."]),
+    consequences: async () => {
+      const { data: { loses, gains } } = await call("POST", "limited-edition/plan", { body: { enabled } });
+      const first = loses.length ? `Takes all ${count(loses.length, "seat")} in use; modules and places in line stay.`
+        : gains.length && `Gives ${count(gains.length, "seat")}, in the order of the line.`;
+      return { lines: [first, ...planOfLicense({ loses, gains })].filter(Boolean), isLoss: loses.length > 0 };
+    },
     run: async () => {
       await call("PUT", "limited-edition", { body: { enabled } });
       toast(`Limited edition is ${enabled ? "on" : "off"}.`);
       reload();
     },
-    closed,
   });
 }
 

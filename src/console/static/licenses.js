@@ -87,11 +87,11 @@ export function licensesPage({ reload, render }) {
   }
 
   /// The switch asks first: it shows what is, until the answer has come.
-  function limitedCard({ licenses, limited }) {
+  function limitedCard({ limited }) {
     const control = h("button.switch", {
       type: "button", role: "switch", id: "limited-edition", "aria-checked": String(limited),
       "aria-labelledby": "limited-label", "aria-describedby": "limited-note",
-      onclick: () => switchLimited(!limited, licenses, reload),
+      onclick: () => switchLimited(!limited, reload),
     });
     return h("section.card.switch-card", null,
       h("div", null, h("h2.switch-label", { id: "limited-label" }, "Limited edition"),
