@@ -147,6 +147,13 @@ async fn window_goes_on_with_the_session_that_another_window_began() {
     let window = signed_in(&hub).await;
     window.click(named("API Key-Lino")).await;
     window.until("$('#edit')").await;
+    // Also a window that stays in view finds it out.
+    let unseen = "event => event.stopImmediatePropagation()";
+    window
+        .js(&format!(
+            "addEventListener('visibilitychange', window.unseen = {unseen}, true)"
+        ))
+        .await;
     window.tab().await;
     window.goto(&console(&hub)).await;
     let again = async |key: &str| {
@@ -157,13 +164,6 @@ async fn window_goes_on_with_the_session_that_another_window_began() {
         window.to_tab(0).await;
     };
 
-    // Also a window that stays in view finds it out.
-    let unseen = "event => event.stopImmediatePropagation()";
-    window
-        .js(&format!(
-            "addEventListener('visibilitychange', window.unseen = {unseen}, true)"
-        ))
-        .await;
     // The same person: nothing is to be seen of it.
     again(hub.key("Administrator")).await;
     rename(&window, "API Key-Lino 2").await;
