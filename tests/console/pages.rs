@@ -72,10 +72,7 @@ fn lived_in() -> Hub {
         &format!("PATCH /keys/{paused}"),
         Some(&json!({"enabled": false})),
     );
-    let (over, _) = make_key(
-        &hub,
-        json!({"name": "API Key-Last Season", "environment": "test"}),
-    );
+    let (over, _) = make_key(&hub, json!({"name": "API Key-Last Season"}));
     manage(&hub, &format!("POST /keys/{over}/revoke"), None);
     for (count, route) in [
         (23, ENGINES),
