@@ -13,7 +13,7 @@ import { count, endsIn, licenseState, place, validThrough } from "./words.js";
 
 const PAGE = 100;
 /// What is told of a license that is gone.
-const NOBODY = { reserved: [], waiting: [], more: false };
+const NOBODY = { reserved: [], waiting: [], more: {} };
 
 /// Makes the page of the license `id`.
 export function licensePage({ reload, render }, id) {
@@ -53,7 +53,7 @@ export function licensePage({ reload, render }, id) {
     return card("Reserved", { id: "reserved", flush: true, actions: choice, note: unused ? "Who holds a seat without having used it." : "Who holds a seat, the oldest reservation first." },
       rows.length ? [
         table("Reserved", [["Key", "main"], ["Held since"], ["Last used"], ["Actions", "actions"]], rows, { class: "rows" }),
-        more && (unused || rows.length < license.used) && foot("reserved", rows.length, unused ? null : license.used),
+        more.reserved && foot("reserved", rows.length, unused ? null : license.used),
       ]
         : unused ? empty("check", "Every seat is in use", "No key holds a seat of this license without having used it.")
         : empty("key", "Nobody holds a seat", license.waiting ? "Nobody can get one at present." : "Assign a key a module of this license."));
@@ -69,7 +69,7 @@ export function licensePage({ reload, render }, id) {
     return card("Waiting in line", { id: "waiting", flush: true, note: "The first in line gets the next seat that comes free." },
       rows.length ? [
         table("Waiting", [["Place"], ["Key", "main"], ["Assigned"]], rows, { class: "rows slim" }),
-        more && rows.length < license.waiting && foot("waiting", rows.length, license.waiting),
+        more.waiting && foot("waiting", rows.length, license.waiting),
       ]
         : empty("check", "Nobody waits", "Whoever needs a seat has one."));
   }

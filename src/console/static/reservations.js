@@ -6,23 +6,29 @@ import { learn } from "./names.js";
 /// The service tells at most so many at once.
 const MOST_AT_ONCE = 500;
 
-/// The first `wanted` of those who hold a seat and of those who wait, and whether there are `more`;
-/// with `since` only those whose seats nobody has used from then on.
+/// The first `wanted` of those who hold a seat and of those who wait, and of which there are `more`; with
+/// `since`, of those who hold only the ones whose seats nobody has used from then on.
 export async function reservations(license, wanted, { since = null, signal } = {}) {
   // Seats may change hands between two pages: nobody stands in a list twice.
   const [reserved, waiting] = [new Map(), new Map()];
-  const found = () => (since ? reserved.size : Math.max(reserved.size, waiting.size));
   let cursor = null;
-  do {
-    const limit = Math.min(MOST_AT_ONCE, wanted - found());
+  for (let left = wanted; ;) {
+    const limit = Math.min(MOST_AT_ONCE, left);
     const page = await get(`licenses/${part(license)}/reservations${query({ limit, cursor, unused_since: since })}`, signal);
     learn(page.reserved);
     learn(page.waiting);
     for (const entry of page.reserved) reserved.set(entry.key_id, entry);
     for (const entry of page.waiting) waiting.set(entry.key_id, entry);
-    cursor = page.next_cursor ?? null;
-  } while (cursor && found() < wanted);
-  return { reserved: [...reserved.values()], waiting: [...waiting.values()], more: cursor !== null };
+    left -= limit;
+    cursor = page.next_cursor;
+    if (cursor && left > 0) continue;
+    // What did not fill its part of the page is at its end, also where the other goes on.
+    const goesOn = (list) => cursor !== null && list.length === limit;
+    return {
+      reserved: [...reserved.values()], waiting: [...waiting.values()],
+      more: { reserved: goesOn(page.reserved), waiting: goesOn(page.waiting) },
+    };
+  }
 }
 
 /// In which place of the line for a license a key waits, if it does.

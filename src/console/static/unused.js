@@ -35,7 +35,7 @@ export function unusedFinder({ reload, render }) {
       if (!days) return null;
       const found = await Promise.all(licenses.filter((license) => license.used && license.seats !== null).map(async ({ id }) => {
         const { reserved, more } = await reservations(id, wanted, { since: since(days), signal });
-        return { more, entries: reserved.map((entry) => ({ ...entry, license: id })) };
+        return { more: more.reserved, entries: reserved.map((entry) => ({ ...entry, license: id })) };
       }));
       return { entries: found.flatMap(({ entries }) => entries), more: found.some(({ more }) => more) };
     },
