@@ -479,3 +479,35 @@ async fn name_turns_the_direction_of_itself_only() {
     window.click("#nav-activity").await;
     window.until(&isolated(".log")).await;
 }
+
+#[tokio::test]
+async fn key_without_a_seat_is_told_so_where_its_text_is_shown() {
+    let hub = hub();
+    // More than fit: they are as high as any.
+    for module in ["a", "b", "c", "d", "e"] {
+        let none = json!({"license": null});
+        manage(&hub, &format!("PUT /modules/{module}"), Some(&none));
+    }
+    let window = signed_in(&hub).await;
+    window.click("#add-key").await;
+    window.fill("[name=name]", "Late").await;
+    let least = "Math.min(...$$('.ticks .tick').map((tick) => tick.offsetHeight))";
+    let least = window.js(least).await;
+    assert!(least.as_f64().expect("a height") >= 38.0, "{least}");
+    window.click("[data-test=module-lino]").await;
+    window.choose("[name=expiry]", "at").await;
+    window
+        .js("$('[name=expiry_at]').value = '2020-01-01T00:00'")
+        .await;
+    window.click(named("Generate API Key")).await;
+    // Where the date is wrong the focus is on it, and its field is not named as in the request.
+    window
+        .until("text('[data-field=expires_at] .field-error').startsWith('It is in the past')")
+        .await;
+    assert_eq!(window.js("document.activeElement.name").await, "expiry_at");
+    window.choose("[name=expiry]", "").await;
+    window.click(named("Generate API Key")).await;
+    window
+        .until("text('dialog .states').replaceAll(/\\s+/g, ' ') === 'lino Reservation failed limit reached'")
+        .await;
+}

@@ -54,7 +54,7 @@ function mark(form, name, text) {
   box.querySelector(".field-error").textContent = text;
   const folded = box.closest("details");
   if (folded) folded.open = true;
-  const control = box.querySelector("input, select, textarea");
+  const control = box.querySelector("[data-detail]:not([hidden])") ?? box.querySelector("input, select, textarea");
   control?.setAttribute("aria-invalid", "true");
   control?.focus();
   return true;
@@ -64,10 +64,13 @@ function mark(form, name, text) {
 export function showProblem(form, problem) {
   clearMarks(form);
   // Beside its input the field need not be named again.
-  const text = problem.message.replace(/^[a-z_]+(\[\d+\])?: (.)/, (_, __, first) => first.toUpperCase());
+  const text = problem.message.replace(/^[a-z_]+(\[\d+\])?: (.)/, (_, __, first) => first.toUpperCase())
+    .replace(/^[a-z]+_?[a-z]*(\[\d+\])? (is|has|must|may|cannot)\b/, "It $2");
   const marked = problem.field && mark(form, problem.field, text);
-  patch(form.querySelector(".form-problem"), !marked && h("div.notice.bad", { role: "alert", "data-test": "problem" }, icon("alert"),
+  const place = form.querySelector(".form-problem");
+  patch(place, !marked && h("div.notice.bad", { role: "alert", "data-test": "problem" }, icon("alert"),
     h("div", null, h("p", null, h("strong", null, problem.message)), problem.remediation && h("p", null, problem.remediation))));
+  if (!marked) place.scrollIntoView({ block: "nearest" });
 }
 
 /// A dialog with a form. `run(form)` does it: what it throws is shown and the dialog stays, as it
@@ -103,6 +106,8 @@ export function formDialog({ id, title, note, body, action, look = "primary", wi
   const first = form.querySelector(".dialog-body :is(input, select, textarea):not([type=hidden]):not(:disabled)")
     ?? (look === "danger" ? form.querySelector("[data-test=cancel]") : submit);
   first.focus();
+  // One types on where the text ends.
+  if (first.type === "text") first.setSelectionRange(first.value.length, first.value.length);
   return { dialog, form, submit, close };
 }
 

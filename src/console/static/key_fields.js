@@ -50,13 +50,18 @@ const localMoment = (at) => {
 
 /// When a key expires.
 export function expiryField(at) {
-  const date = input({ "data-at": at, type: "datetime-local", name: "expiry_at", step: 1, "aria-label": "Expires at", hidden: !at, value: at ? localMoment(at) : null });
+  const date = input({ "data-at": at, "data-detail": true, type: "datetime-local", name: "expiry_at", step: 1, "aria-label": "Expires at", hidden: !at, value: at ? localMoment(at) : null });
   // Of the same moment a browser may write less.
   date.dataset.untouched = date.value;
   const choice = select(EXPIRIES, at ? "at" : "", {
-    name: "expiry", onchange: () => { date.hidden = choice.value !== "at"; },
+    name: "expiry", onchange: () => tell(),
   });
-  const box = field("Expires", "expires_at", choice, { hint: at ? `Now: ${atMinute(at)}` : "From then on the key is refused and its seats are freed." });
+  const box = field("Expires", "expires_at", choice);
+  const tell = () => {
+    date.hidden = choice.value !== "at";
+    box.querySelector(".hint").textContent = [at && `Now: ${atMinute(at)}.`, choice.value && "From then on the key is refused and its seats are freed."].filter(Boolean).join(" ");
+  };
+  tell();
   choice.after(date);
   return box;
 }

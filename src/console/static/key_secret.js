@@ -3,7 +3,8 @@
 import { current } from "./api.js";
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
-import { announce, button, notice } from "./ui.js";
+import { announce, button, notice, statusBadge } from "./ui.js";
+import { because } from "./words.js";
 
 /// Puts `text` on the clipboard.
 export async function copy(text, beside = document.body) {
@@ -24,8 +25,9 @@ export async function copy(text, beside = document.body) {
 /// The line that tries a key. Quoted for a shell.
 function curlLine(text) {
   const url = new URL(current()?.example_path ?? "/", document.baseURI).href;
-  const quoted = (word) => `'${word.replaceAll("'", "'\\''")}'`;
-  return `curl ${quoted(url)} -H ${quoted(`X-API-Key: ${text}`)}`;
+  // What a shell would take for something else stands between single quotes.
+  const quoted = (word) => (/["$`\\!]/.test(word) ? `'${word.replaceAll("'", "'\\''")}'` : `"${word}"`);
+  return `curl -X GET ${quoted(url)} -H ${quoted(`X-API-Key: ${text}`)}`;
 }
 
 /// The button that copies and says so.
@@ -43,6 +45,13 @@ function copyButton(label, text, props, copied) {
     }
   } });
   return words;
+}
+
+/// What the key may use at once, and what not yet.
+function states(modules) {
+  if (!modules.some(({ reason }) => reason)) return null;
+  return [h("p.label", null, "Its modules"), h("ul.states", null, modules.map(({ module, status, reason }) =>
+    h("li.status-cell", null, h("span.mono", null, module), statusBadge(status), reason && h("span.why", null, because(reason)))))];
 }
 
 /// Turns an open dialog into the one that shows `key.key`.
@@ -64,7 +73,7 @@ export function showSecret({ dialog, close }, key, title) {
   const leave = () => {
     if (copied || warned) return close();
     warned = true;
-    warning.replaceChildren(notice("bad", "alert", h("p", null, h("strong", null, "You have not copied the key."), " Close again to leave without it.")));
+    warning.replaceChildren(notice("bad", "alert", h("p", null, h("strong", null, "You have not copied the key."), " Choose Done again to leave without it.")));
   };
   dialog.addEventListener("cancel", (event) => {
     if (copied || warned) return;
@@ -85,8 +94,10 @@ export function showSecret({ dialog, close }, key, title) {
     h("div.dialog-body", null,
       notice("warn", "alert", h("p", null, h("strong", null, "Copy it now: it is shown this once."), " Only a fingerprint of it is kept. Whoever has it can call the API as ", h("b", null, key.name), ".")),
       h("p.label", null, "API key"), shown,
+      states(key.modules),
       h("p.label", null, "Try it"),
       h("div.code", null, h("code", { id: "curl", tabindex: 0, "aria-label": "A curl command with the key" }, line), copyButton("Copy", line, { look: "quiet", id: "copy-curl" }, done)),
+      h("p.hint", null, "The key needs the module of that route, and a seat of its license."),
       warning),
     h("div.dialog-foot", null, button("Done", { id: "secret-done", onclick: leave }), main)));
   main.focus();
