@@ -225,8 +225,8 @@ async fn what_follows_is_said_before_it_is_done() {
         .until("text('[data-module=launcher] [data-test=why]') === 'key disabled'")
         .await;
     window.click("#switch").await;
-    let nothing = json!(["No seat changes hands."]);
-    assert_eq!(consequences(&window).await, nothing);
+    let waits = "It gets no seat of launcher now: there it waits in line, and is refused.";
+    assert_eq!(consequences(&window).await, json!([waits]));
     confirm(&window).await;
     state_of(&window, "active").await;
     window
@@ -234,6 +234,7 @@ async fn what_follows_is_said_before_it_is_done() {
         .await;
 
     window.click("#revoke").await;
+    let nothing = json!(["No seat changes hands."]);
     assert_eq!(consequences(&window).await, nothing);
     confirm(&window).await;
     state_of(&window, "revoked").await;
@@ -510,4 +511,27 @@ async fn key_without_a_seat_is_told_so_where_its_text_is_shown() {
     window
         .until("text('dialog .states').replaceAll(/\\s+/g, ' ') === 'lino Reservation failed limit reached'")
         .await;
+}
+
+#[tokio::test]
+async fn keys_of_one_name_are_told_apart() {
+    let hub = hub();
+    set_license(&hub, "launcher", 1, None);
+    let mut hints = Vec::new();
+    for _ in 0..2 {
+        let (id, _) = make_key(&hub, json!({"name": "Twin", "modules": ["launcher"]}));
+        let key = manage(&hub, &format!("GET /keys/{id}"), None);
+        hints.push(key["hint"].as_str().expect("a text").to_owned());
+    }
+    let window = signed_in(&hub).await;
+    window.click("#nav-licenses").await;
+    window.click(named("launcher")).await;
+    for hint in &hints {
+        window
+            .until(&format!("text('#waiting').includes('Twin ({hint})')"))
+            .await;
+    }
+    window.click("[data-test=release]").await;
+    let next = format!("Frees 1 seat of launcher; Twin ({}) is next.", hints[0]);
+    assert_eq!(consequences(&window).await, json!([next]));
 }

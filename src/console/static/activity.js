@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { Backwards, csv, download } from "./audit.js";
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
-import { isUser, keyOfActor, learn, nameOf } from "./names.js";
+import { isUser, keyOfActor, learn } from "./names.js";
 import { actorText, holderText, KINDS, sentence } from "./sentences.js";
 import { button, empty, holder, licenseLink, pageHead, toastProblem } from "./ui.js";
 import { atClock, count, exactly, onWeekday } from "./words.js";
@@ -51,7 +51,7 @@ export function activityPage({ reload, render }, address) {
     wanted = PAGE;
     const given = new URLSearchParams(Object.entries(filter).filter(([, text]) => text)).toString();
     // The address can be kept and sent on; it is no new page.
-    history.replaceState(null, "", `${location.pathname}${location.search}#/activity${given && `?${given}`}`);
+    history.replaceState(history.state, "", `${location.pathname}${location.search}#/activity${given && `?${given}`}`);
     reload();
   };
 
@@ -112,7 +112,7 @@ export function activityPage({ reload, render }, address) {
       h("input", { type: "date", id: `filter-${name}`, value: filter[name], onchange: (event) => change(name, event.target.value) }));
     return h("div.filters", { role: "search", "aria-label": "Filter the activity" },
       offer("actor", "Who", sorted(withChosen(actors, filter.actor), actorText)),
-      offer("key", "Key", sorted(withChosen(keys, filter.key), (id) => nameOf(id) ?? holderText(id))),
+      offer("key", "Key", sorted(withChosen(keys, filter.key), holderText)),
       offer("event", "What", kinds),
       date("from", "From"), date("to", "To"));
   }

@@ -7,18 +7,17 @@ import { once, readModules } from "./key_create.js";
 import { chosenExpiry, expiryField, modulePicker, moreFields, nameField, pickedModules, readMore, readName } from "./key_fields.js";
 import { showSecret } from "./key_secret.js";
 import { learn } from "./names.js";
+import { dryRun } from "./reservations.js";
 import { planOfKey } from "./sentences.js";
 import { notice, toast } from "./ui.js";
-import { STATUS, because, list } from "./words.js";
+import { STATUS, because, count, keyState, list } from "./words.js";
 
 const GRACES = [["0", "At once"], ["3600", "After 1 hour"], ["86400", "After 1 day"], ["604800", "After 7 days"]];
 const path = (key, rest = "") => `keys/${part(key.id)}${rest}`;
 
 /// What `operation` does to seats, in sentences.
-const consequences = (key, operation, modules) => async () => {
-  const { data } = await call("POST", path(key, "/plan"), { body: modules ? { operation, modules } : { operation } });
-  return planOfKey(key.id, data);
-};
+const consequences = (key, operation, modules) => async () =>
+  planOfKey(key.id, await dryRun(path(key, "/plan"), modules ? { operation, modules } : { operation }));
 
 /// Runs a change that was made of what the page shows: where that is no longer so, says it and reads
 /// it again.
@@ -72,6 +71,16 @@ export function regenerateKey({ key, etag }, reload) {
   });
 }
 
+/// What a key gets that works again, and what it goes on waiting for.
+async function enabling(key) {
+  if (keyState(key) === "expired") return ["It has expired: it is refused until it has a later expiry."];
+  const plan = await dryRun(path(key, "/plan"), { operation: "enable" });
+  const gained = new Set(plan.gains.filter((seat) => seat.key_id === key.id).map(({ license }) => license));
+  const missed = [...new Set(key.modules.map(({ license }) => license))].filter((license) => license && !gained.has(license));
+  const seats = plan.loses.length + plan.gains.length > 0 || !missed.length ? planOfKey(key.id, plan) : [];
+  return [...seats, missed.length > 0 && `It gets no seat of ${list(missed)} now: there it waits in line, and is refused.`].filter(Boolean);
+}
+
 /// Disables or enables a key.
 export function switchKey({ key, etag }, reload) {
   const [operation, title, text] = key.enabled
@@ -80,7 +89,7 @@ export function switchKey({ key, etag }, reload) {
   ask({
     id: "switch-dialog", title, action: key.enabled ? "Disable" : "Enable", look: key.enabled ? "danger" : "primary",
     text: [h("b", null, key.name), text],
-    consequences: consequences(key, operation),
+    consequences: key.enabled ? consequences(key, operation) : () => enabling(key),
     run: async () => {
       await guarded(reload, () => call("PATCH", path(key), { body: { enabled: !key.enabled }, ifMatch: etag }));
       toast([h("bdi", null, key.name), ` is ${key.enabled ? "disabled" : "enabled"}.`]);
@@ -147,10 +156,11 @@ export const assignModules = (key, reload) => openWith(readModules, (offered) =>
       } finally {
         reload();
       }
-      for (const { module, status, reason, license } of answers) {
-        const fine = !reason;
-        toast(`${module}: ${STATUS[status]}`, { tone: fine ? "good" : "bad", more: fine ? null : `Assigned, but ${because(reason, ends.get(license))}.` });
-      }
+      const failed = answers.filter(({ reason }) => reason);
+      toast(answers.length === 1 ? `${answers[0].module}: ${STATUS[answers[0].status]}` : `${count(answers.length, "module")} assigned${failed.length ? `, ${failed.length} without a seat` : ""}.`, {
+        tone: failed.length ? "bad" : "good",
+        more: failed.length > 0 && failed.map(({ module, reason, license }) => h("span.line", null, answers.length === 1 ? `Assigned, but ${because(reason, ends.get(license))}.` : `${module}: ${because(reason, ends.get(license))}`)),
+      });
     },
   });
 });

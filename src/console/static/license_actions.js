@@ -5,6 +5,7 @@ import { ask, field, foretelling, formDialog, input, openWith, select } from "./
 import { h, settled } from "./dom.js";
 import { fault } from "./key_fields.js";
 import { guarded, takeModules } from "./key_actions.js";
+import { dryRun } from "./reservations.js";
 import { holderText, planOfLicense } from "./sentences.js";
 import { toast } from "./ui.js";
 import { count, list, validThrough } from "./words.js";
@@ -71,7 +72,7 @@ export function changeLicense(license, reload) {
   const path = `licenses/${part(license.id)}`;
   const told = foretelling(async () => {
     const wanted = readLicense(opened.form, license);
-    const { data } = await call("POST", `${path}/plan`, { body: wanted });
+    const data = await dryRun(`${path}/plan`, wanted);
     const isNothing = wanted.seats === license.seats && wanted.valid_until === license.valid_until;
     const ended = wanted.valid_until && Date.parse(wanted.valid_until) <= now();
     const lines = [ended && "The license would be expired.", ...(isNothing ? ["Nothing is changed yet."] : planOfLicense(data))];
@@ -98,7 +99,7 @@ export function changeLicense(license, reload) {
 
 /// What a dry run says: of whose loss it warns.
 async function foreseen(path, body) {
-  const { data } = await call("POST", path, { body });
+  const data = await dryRun(path, body);
   return { lines: planOfLicense(data), isLoss: data.loses.length > 0 };
 }
 
@@ -149,7 +150,7 @@ export function switchLimited(enabled, reload) {
     action: enabled ? "Switch on" : "Switch off", look: enabled ? "danger" : "primary",
     text: enabled ? "Every module that needs a license is refused with “Required license has expired.” until it is switched off." : "Licenses give seats again, in the order of the line.",
     consequences: async () => {
-      const { data: { loses, gains } } = await call("POST", "limited-edition/plan", { body: { enabled } });
+      const { loses, gains } = await dryRun("limited-edition/plan", { enabled });
       const first = loses.length ? `Takes all ${count(loses.length, "seat")} in use; modules and places in line stay.`
         : gains.length && `Gives ${count(gains.length, "seat")}, in the order of the line.`;
       return { lines: [first, ...planOfLicense({ loses, gains })].filter(Boolean), isLoss: loses.length > 0 };

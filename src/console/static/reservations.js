@@ -1,10 +1,11 @@
 // Who holds the seats of a license and who waits for one, however many they are.
 
-import { get, part, query } from "./api.js";
-import { learn } from "./names.js";
+import { call, get, part, query } from "./api.js";
+import { learn, lookUp } from "./names.js";
 
 /// The service tells at most so many at once.
 const MOST_AT_ONCE = 500;
+const MOST_NAMED = 8;
 
 /// The first `wanted` of those who hold a seat and of those who wait, and of which there are `more`; with
 /// `since`, of those who hold only the ones whose seats nobody has used from then on.
@@ -35,4 +36,15 @@ export async function reservations(license, wanted, { since = null, signal } = {
 export async function placeOf(license, key, signal) {
   const { waiting } = await get(`licenses/${part(license)}/reservations${query({ key_id: key })}`, signal);
   return waiting[0]?.position;
+}
+
+/// Who would lose a seat and who would get one; `path` is that of a plan. Changes nothing.
+export async function dryRun(path, body) {
+  const { data } = await call("POST", path, { body });
+  for (const seats of [data.loses, data.gains]) {
+    learn(seats);
+    // No sentence names more of them.
+    await lookUp(seats.slice(0, MOST_NAMED).map((seat) => seat.key_id));
+  }
+  return data;
 }

@@ -1,7 +1,7 @@
 // Events as sentences, and a dry run's answer as one.
 
 import { h } from "./dom.js";
-import { keyOfActor, nameOf } from "./names.js";
+import { keyOfActor, mark, nameOf } from "./names.js";
 import { because, count, endDay, list, listParts, seatsText } from "./words.js";
 
 const CAUSES = {
@@ -77,9 +77,12 @@ export function sentence(event) {
   return SENTENCES[event.event]?.(event) ?? [event.event.replaceAll("_", " ")];
 }
 
-/// A holder as people know it.
+/// A holder as people know it, apart from others of its name.
 export function holderText(holder) {
-  return nameOf(holder) ?? (holder.includes("|") ? holder.slice(holder.indexOf("|") + 1) : holder);
+  const name = nameOf(holder);
+  const other = mark(holder);
+  if (name) return other ? `${name} (${other})` : name;
+  return holder.includes("|") ? holder.slice(holder.indexOf("|") + 1) : holder;
 }
 
 /// An actor as people know it.
@@ -92,13 +95,12 @@ export function actorText(actor) {
 export const plain = (event) => sentence(event)
   .map((part) => (part.key ? holderText(part.key) : part.license ?? part.module ?? part)).join("");
 
-const nameInPlan = (seat) => seat.name ?? holderText(seat.key_id);
 const byLicense = (seats) => Map.groupBy ? Map.groupBy(seats, (seat) => seat.license)
   : seats.reduce((map, seat) => map.set(seat.license, [...(map.get(seat.license) ?? []), seat]), new Map());
 
 /// The names of those who have `seats`: each once, and each for itself, whatever direction it is written in.
 function names(seats, most) {
-  const known = new Map(seats.map((seat) => [seat.key_id, h("bdi", null, nameInPlan(seat))]));
+  const known = new Map(seats.map((seat) => [seat.key_id, h("bdi", null, holderText(seat.key_id))]));
   return { parts: listParts([...known.values()], most), isOne: known.size === 1 };
 }
 

@@ -60,8 +60,7 @@ export function when(at, none = "Never") {
 /// A holder: a key is a link to its page, a user is a name.
 export function holder(id) {
   if (isUser(id)) return h("span", { title: id }, icon("user"), " ", holderText(id));
-  const name = nameOf(id);
-  return h("a", { href: `#/keys/${encodeURIComponent(id)}`, class: name ? null : "mono" }, name ?? id);
+  return h("a", { href: `#/keys/${encodeURIComponent(id)}`, class: nameOf(id) ? null : "mono" }, holderText(id));
 }
 
 export const licenseLink = (id) => h("a.mono", { href: `#/licenses/${encodeURIComponent(id)}` }, id);
@@ -151,8 +150,8 @@ export function toast(text, { tone = "good", more } = {}) {
     if (region.matches(":popover-open")) region.hidePopover();
     region.showPopover();
   }
-  while (region.children.length > 4) region.firstChild.remove();
-  setTimeout(() => leave(box, region), tone === "bad" ? 12_000 : 5_000);
+  while (region.children.length > 2) region.firstChild.remove();
+  setTimeout(() => leave(box, region), tone === "bad" ? 10_000 : 4_000);
 }
 
 function leave(box, region) {
