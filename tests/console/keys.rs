@@ -535,3 +535,34 @@ async fn keys_of_one_name_are_told_apart() {
     let next = format!("Frees 1 seat of launcher; Twin ({}) is next.", hints[0]);
     assert_eq!(consequences(&window).await, json!([next]));
 }
+
+#[tokio::test]
+async fn list_is_as_it_was_when_one_comes_back_from_a_key() {
+    let hub = hub();
+    for number in 0..120 {
+        make_key(&hub, json!({"name": format!("API Key-{number:03}")}));
+    }
+    let window = signed_in(&hub).await;
+    window
+        .until("$$('[data-test=key-row]').length === 100")
+        .await;
+    window.click("#load-more").await;
+    window.until("row('key-row', 'API Key-000')").await;
+    window.click(named("API Key-000")).await;
+    window
+        .until("text('h1') === 'API Key-000' && scrollY === 0")
+        .await;
+    window.js("history.back()").await;
+    window
+        .until("row('key-row', 'API Key-000') && scrollY > 1000")
+        .await;
+    // A key that is deleted elsewhere is no dead end.
+    window.click(named("API Key-001")).await;
+    window.until("text('h1') === 'API Key-001'").await;
+    let gone = id_of(&hub, "API Key-001");
+    manage(&hub, &format!("DELETE /keys/{gone}"), None);
+    window.says("This key was deleted.").await;
+    assert_eq!(window.js("text('h1')").await, "API Key-001");
+    window.click(named("All REST API Keys")).await;
+    window.until("row('key-row', 'API Key-000')").await;
+}

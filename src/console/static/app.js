@@ -32,6 +32,23 @@ let frame = null;
 let shown = null;
 let runner = null;
 
+/// Where each entry of the browser's history was scrolled to, by the number that it carries: one
+/// that no earlier loading of the page has given.
+const scrolled = new Map();
+let entry = 0;
+let entries = Date.now();
+// The page is not there yet when a browser would scroll it.
+history.scrollRestoration = "manual";
+
+/// Notes where the page that is left was; answers with where that of the address was, if it was there before.
+function turn() {
+  scrolled.set(entry, scrollY);
+  const known = history.state?.entry;
+  entry = scrolled.has(known) ? known : (entries += 1);
+  if (entry !== known) history.replaceState({ entry }, "");
+  return scrolled.get(entry) ?? 0;
+}
+
 function route() {
   if (!frame) return;
   closeAll();
@@ -39,8 +56,7 @@ function route() {
     const found = pattern.exec(location.hash);
     if (!found) continue;
     frame.section(section);
-    runner.open(page({ reload: runner.reload, render: runner.render }, decode(found[1])));
-    scrollTo(0, 0);
+    runner.open(page({ reload: runner.reload, render: runner.render }, decode(found[1])), turn());
     return;
   }
   location.replace("#/keys");

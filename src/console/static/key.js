@@ -7,7 +7,7 @@ import { assignModules, deleteKey, editKey, regenerateKey, revokeKey, switchKey,
 import { limitedNotice } from "./keys.js";
 import { learn } from "./names.js";
 import { placeOf } from "./reservations.js";
-import { badge, button, card, empty, keyBadge, licenseLink, linkButton, notice, pageHead, problemBox, statusBadge, table, when } from "./ui.js";
+import { badge, button, card, empty, gonePage, keyBadge, licenseLink, linkButton, notice, pageHead, problemBox, statusBadge, table, when } from "./ui.js";
 import { atMinute, because, keyState, place, refusal, relative } from "./words.js";
 
 const SPANS = [[24, 1, "24 hours"], [168, 6, "7 days"], [720, 24, "30 days"]];
@@ -15,6 +15,7 @@ const SPANS = [[24, 1, "24 hours"], [168, 6, "7 days"], [720, 24, "30 days"]];
 /// Makes the page of the key `id`.
 export function keyPage({ reload, render }, id) {
   let span = SPANS[0];
+  let name = null;
 
   async function load(signal) {
     const [hours] = span;
@@ -27,6 +28,7 @@ export function keyPage({ reload, render }, id) {
       }),
     ]);
     learn([key]);
+    name = key.name;
     return {
       key, etag, limited: limited.enabled, usage, shown: span,
       licenses: new Map(licenses.map((license) => [license.id, license])),
@@ -116,6 +118,10 @@ export function keyPage({ reload, render }, id) {
 
   return {
     title: "API key",
+    gone: () => gonePage({
+      trail: "REST API Keys", href: "#/keys", title: name ?? "API key",
+      text: name ? "This key was deleted. What it did stays in the activity log." : "There is no such key. It may have been deleted.",
+    }),
     name: (data) => data?.key.name ?? "API key",
     load,
     view(data) {

@@ -14,6 +14,8 @@ const COLUMNS = [["Name", "main"], ["Status"], ["Modules", "modules"], ["Tier"],
 
 /// What somebody searched for is still there when they come back from a key.
 let searched = "";
+/// And so is as much of the list as they had loaded.
+let wanted = PAGE;
 
 /// The remark that limited edition is on.
 export const limitedNotice = (enabled) => enabled && notice("warn", "alert",
@@ -22,7 +24,6 @@ export const limitedNotice = (enabled) => enabled && notice("warn", "alert",
 
 /// Makes the page.
 export function keysPage({ reload }) {
-  let wanted = PAGE;
   const search = settled(250, (text) => {
     searched = text.trim();
     wanted = PAGE;

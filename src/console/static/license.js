@@ -8,7 +8,7 @@ import { licenseBadge, licenseWhy } from "./licenses.js";
 import { lookUp } from "./names.js";
 import { reservations } from "./reservations.js";
 import { releaseButton, since, unusedChoice } from "./unused.js";
-import { button, card, empty, holder, notice, pageHead, table, usageBar, when } from "./ui.js";
+import { button, card, empty, gonePage, holder, notice, pageHead, table, usageBar, when } from "./ui.js";
 import { count, endsIn, licenseState, place, validThrough } from "./words.js";
 
 const PAGE = 100;
@@ -50,12 +50,12 @@ export function licensePage({ reload, render }, id) {
       cells: [holder(entry.key_id), when(entry.since), when(entry.last_used_at), releaseButton(id, entry.key_id, reload)],
     }));
     const choice = unusedChoice(unused, (value) => { unused = value; wanted = PAGE; render(); reload(); });
-    return card("Reserved", { id: "reserved", flush: true, actions: choice, note: unused ? "Who holds a seat without having used it." : "Who holds a seat, the oldest reservation first." },
+    return card("Reserved", { id: "reserved", flush: true, actions: choice, note: unused ? "Who has held a seat for so long without using it." : "Who holds a seat, the oldest reservation first." },
       rows.length ? [
         table("Reserved", [["Key", "main"], ["Held since"], ["Last used"], ["Actions", "actions"]], rows, { class: "rows" }),
         more.reserved && foot("reserved", rows.length, unused ? null : license.used),
       ]
-        : unused ? empty("check", "Every seat is in use", "No key holds a seat of this license without having used it.")
+        : unused ? empty("check", "No seat was unused for that long", "Who holds a seat has used it since, or has not held it so long.")
         : empty("key", "Nobody holds a seat", license.waiting ? "Nobody can get one at present." : "Assign a key a module of this license."));
   }
 
@@ -80,7 +80,7 @@ export function licensePage({ reload, render }, id) {
     load,
     view(data) {
       const { license, modules, limited } = data;
-      if (!license) return [pageHead({ trail: [h("a", { href: "#/licenses" }, "License & Features"), " /"], title: id }), notice("bad", "alert", h("p", null, "There is no license of this name any more."))];
+      if (!license) return gonePage({ trail: "License & Features", href: "#/licenses", title: id, text: "There is no license of this name any more: it was removed." });
       const state = licenseState(license, limited);
       const why = licenseWhy(license, limited);
       const tile = (title, ...value) => h("div.tile", null, h("p.label", null, title), value);

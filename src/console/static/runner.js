@@ -31,12 +31,14 @@ export function makeRunner(renamed) {
   let heard = [];
   let lastHeard = -COALESCE;
   let arriving = false;
+  let place = 0;
 
   function render() {
     if (!page) return;
     // That nothing can be reached is what the frame's banner says.
     const shownProblem = failed && failed.code !== "unreachable" && box(failed);
     if (data !== null) patch(main, shownProblem, page.view(data));
+    else if (failed?.status === 404 && page.gone) patch(main, page.gone());
     else if (failed) patch(main, pageHead({ title: page.title }), box(failed));
     else patch(main, pageHead({ title: page.title }), skeleton(), h("p.unseen", { role: "status" }, "Loading…"));
     renamed(page.name?.(data) ?? page.title);
@@ -80,6 +82,8 @@ export function makeRunner(renamed) {
       if (shown === page) {
         loading = false;
         if (page) render();
+        if (place) scrollTo(0, place);
+        place = 0;
         if (arriving && !document.activeElement?.matches("input, select, dialog *")) main.querySelector("h1")?.focus({ preventScroll: true });
         arriving = false;
         if (again) {
@@ -117,9 +121,11 @@ export function makeRunner(renamed) {
   document.addEventListener("visibilitychange", () => document.hidden || reload());
 
   return {
-    /// Shows `next`. Whoever came from another page finds the focus at its heading.
-    open(next) {
+    /// Shows `next`, `down` from its top. Whoever came from another page finds the focus at its heading.
+    open(next, down) {
       arriving = page !== null;
+      place = down;
+      scrollTo(0, 0);
       close();
       page = next;
       main.replaceChildren();

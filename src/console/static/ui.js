@@ -67,8 +67,8 @@ export const licenseLink = (id) => h("a.mono", { href: `#/licenses/${encodeURICo
 
 /// How much of a license is used, as a bar beside its words.
 export function usageBar({ used, seats }) {
-  const share = seats === null ? (used ? 0.12 : 0) : seats === 0 ? 1 : Math.min(1, used / seats);
-  const full = seats !== null && used >= seats;
+  const share = seats === null ? (used ? 0.12 : 0) : Math.min(1, used / Math.max(1, seats));
+  const full = seats > 0 && used >= seats;
   const text = seats === null ? `${count(used, "seat")} used, unlimited` : `${used} of ${seats} used`;
   return h("div.usage", { "data-test": "seats" },
     h("span.usage-words", null, h("b", null, String(used)), seats === null ? " used, unlimited" : ` of ${seats} used`),
@@ -127,14 +127,26 @@ export function notice(tone, drawing, ...children) {
   return h("div.notice", { class: tone }, icon(drawing), h("div", null, children));
 }
 
+/// A heading of more characters is cut off after some lines.
+const LONG = 80;
+
 /// A heading for a page, with the way to it and what can be done.
 export function pageHead({ trail, title, aside, note, actions }) {
   return h("header.page-head", null,
     h("div.page-title", null,
       trail && h("p.trail", null, trail),
-      h("div.title-line", null, h("h1", { tabindex: -1, id: "title" }, title), aside),
+      h("div.title-line", null, h("h1", { tabindex: -1, id: "title", title: title.length > LONG ? title : null }, title), aside),
       note && h("p.note", null, note)),
     actions && h("div.actions", null, actions));
+}
+
+/// In place of what is gone: what it was, and the way to the others.
+export function gonePage({ trail, title, text, href }) {
+  return [
+    pageHead({ trail: [h("a", { href }, trail), " /"], title }),
+    notice("bad", "alert", h("p", { "data-test": "problem" }, text)),
+    h("p", null, linkButton(`All ${trail}`, href)),
+  ];
 }
 
 /// Says shortly what was done; a problem stays longer.
