@@ -18,9 +18,9 @@ let searched = "";
 let wanted = PAGE;
 
 /// The remark that limited edition is on.
-export const limitedNotice = (enabled) => enabled && notice("warn", "alert",
+export const limitedNotice = (enabled, isHere = false) => enabled && notice("warn", "alert",
   h("p", { "data-test": "limited-edition-on" }, h("strong", null, "Limited edition is on. "),
-    "Every module that needs a license is refused until it is switched off in ", h("a", { href: "#/licenses" }, "License & Features"), "."));
+    "Every module that needs a license is refused until it is switched off", isHere ? " below." : [" in ", h("a", { href: "#/licenses" }, "License & Features"), "."]));
 
 /// Makes the page.
 export function keysPage({ reload }) {

@@ -109,7 +109,7 @@ export function licensesPage({ reload, render }) {
         note: `${count(data.licenses.length, "license")}, ${count(data.licenses.reduce((all, license) => all + license.used, 0), "seat")} in use.`,
         actions: button("Add license", { look: "primary", drawing: "plus", id: "add-license", onclick: () => addLicense(data.licenses, reload) }),
       }),
-      limitedNotice(data.limited),
+      limitedNotice(data.limited, true),
       licenseTable(data),
       h("div.columns", null, moduleTable(data), limitedCard(data)),
       unused.view(data.unused),

@@ -43,7 +43,7 @@ export function unusedFinder({ reload, render }) {
       const choice = unusedChoice(days, (value) => { days = value; wanted = PAGE; render(); reload(); }, [["", "Choose…"], ...SPANS.slice(1)]);
       return card("Unused reservations", { id: "unused-card", actions: choice, flush: true, note: "Seats of limited licenses, held by keys that nobody uses: release them for those who wait." },
         found === null ? h("p.card-text.faint", null, "Choose how long a seat was not used.")
-          : !found.entries.length ? empty("check", "Every seat is in use", "No key holds a seat of a limited license without having used it.")
+          : !found.entries.length ? empty("check", "No seat was unused for that long", "Who holds a seat of a limited license has used it since, or has not held it so long.")
           : [
             table("Unused reservations", [["Key", "main"], ["License"], ["Held since"], ["Last used"], ["Actions", "actions"]], found.entries.map((entry) => ({
               key: `${entry.license} ${entry.key_id}`,
