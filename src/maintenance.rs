@@ -237,5 +237,6 @@ impl Drop for Running {
     }
 }
 
-const EVERY: Duration = Duration::from_secs(1);
+/// What ends is told within a second, what telling takes included.
+const EVERY: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);

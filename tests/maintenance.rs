@@ -91,6 +91,21 @@ async fn send(service: ApiKeyService<Strict>, key: &str) -> StatusCode {
     answer.expect("infallible").status()
 }
 
+/// What a page shows of it then has the other half of the second.
+#[tokio::test(start_paused = true)]
+async fn what_ends_is_told_within_half_a_second() {
+    let kept = Kept::new().await;
+    kept.use_a_key().await;
+    for started in [Duration::ZERO, SECOND / 4, SECOND / 3] {
+        kept.pass(started).await;
+        let before = kept.end_a_license().await;
+        kept.pass(SECOND - Duration::from_millis(1)).await;
+        assert_eq!(kept.events().await, before, "told before it ends");
+        kept.pass(SECOND / 2 + Duration::from_millis(2)).await;
+        assert!(kept.events().await > before, "not told in time");
+    }
+}
+
 /// Ticks and writings shared one task with the backends they called: a store that panicked or hung
 /// once ended both for good, and licenses no longer ran out until the process was started anew.
 async fn both_go_on_after(writing: Writing) {

@@ -703,7 +703,7 @@ impl ApiKeyLayerBuilder {
 
     /// Whether a task of the layer's own, within a tokio runtime, lets the ledger's time pass and
     /// writes last-used times, until the layer and its services are gone. By default it does;
-    /// otherwise call [`ApiKeyLayer::maintain`] each second.
+    /// otherwise call [`ApiKeyLayer::maintain`] twice a second.
     ///
     /// ```
     /// # |builder: tower_api_key::ApiKeyLayerBuilder|
