@@ -255,7 +255,7 @@ pub async fn list_searches_names_and_hints_for_plain_text(store: impl KeyStore) 
         let mut record = record(number);
         record.name = name.to_owned();
         if name == "It's" {
-            record.hint = "rk_live_…A1b2".to_owned();
+            record.hint = "acme…A1b2".to_owned();
         }
         insert(&store, &record).await;
     }
@@ -272,7 +272,7 @@ pub async fn list_searches_names_and_hints_for_plain_text(store: impl KeyStore) 
         ("ärger", &["ärger"]),
         ("no such name", &[]),
         ("", &names),
-        ("RK_live_…a1b", &["It's"]),
+        ("ACME…a1b", &["It's"]),
     ];
     for (text, expected) in searches {
         let query = KeyQuery::first(100).with_contains(Some(text.to_owned()));

@@ -522,7 +522,8 @@ fn all_problems_are_told_at_once_with_their_entries() {
         "the module map has 4 problems:\n  \
          `GET no-slash`: the pattern is invalid: it does not start with `/`\n  \
          `/x`: the list of methods is empty\n  \
-         `ANY /p and below`: module \"two words\" is invalid: 1 to 200 visible ASCII characters\n  \
+         `ANY /p and below`: module \"two words\" is invalid: 1 to 200 visible ASCII characters, \
+         neither `.` nor `..`\n  \
          `GET /ok` and `GET /ok` cover the same requests"
     );
     let error = RouteModules::builder()
