@@ -1,5 +1,6 @@
 """What the calls that schemathesis makes have in common."""
 
+import collections
 import itertools
 import os
 import uuid
@@ -7,15 +8,16 @@ import uuid
 import requests
 import schemathesis
 
-KEYS = itertools.count()
-ASSIGN = "PUT /keys/{id}/modules/{module}"
-REGENERATE = "POST /keys/{id}/regenerate"
+TURNS = collections.defaultdict(itertools.count)
 
 
 @schemathesis.hook
 def filter_case(context, case):
-    """Not the key that the calls are made with: it is not to be deleted, revoked or disabled."""
-    return (case.path_parameters or {}).get("id") != "administrator" or case.method == "GET"
+    """Not the key that the calls are made with, nor the license they ask about, is to be taken away."""
+    if case.method == "GET":
+        return True
+    named = (case.path_parameters or {}).get("id")
+    return named != "administrator" and (named, case.method) != ("launcher", "DELETE")
 
 
 @schemathesis.hook
@@ -29,19 +31,35 @@ def before_call(context, case, kwargs):
         if isinstance(expiry, str) and expiry[:1] in {"0", "1", "2"}:
             case.body["expires_at"] = "2999-12-31"
     # What exists is seldom found by chance.
-    if case.operation.label in (ASSIGN, REGENERATE) and next(KEYS) % 4 == 0:
-        case.path_parameters["id"] = some_key()
-        if case.operation.label == ASSIGN:
-            case.path_parameters["module"] = "launcher"
+    path, named = case.operation.path, case.path_parameters or {}
+    if "id" in named and next(TURNS[case.operation.label]) % 4 == 0:
+        named["id"] = some_key() if path.startswith("/keys/") else some_license(case.method)
+        if "module" in named:
+            named["module"] = "launcher"
 
 
 def some_key():
     """One that is neither the calls' own nor revoked."""
+    keys = read("/keys?limit=500")["items"]
+    usable = [key["id"] for key in keys if not key["revoked_at"] and not key["administrator"]]
+    return next(iter(usable), "none")
+
+
+def some_license(method):
+    """One that the hub began with; for a removal another one."""
+    if method != "DELETE":
+        return "launcher"
+    ids = [known["id"] for known in read("/licenses")]
+    # What would have to be encoded in a path is left to the cases themselves.
+    others = [name for name in ids if name.isidentifier() and name != "launcher"]
+    return next(iter(others), "none")
+
+
+def read(path):
+    """What a reading call answers."""
     answer = requests.get(
-        os.environ["HUB"] + "/manage/v1/keys?limit=500",
+        os.environ["HUB"] + "/manage/v1" + path,
         headers={"X-API-Key": os.environ["HUB_ADMIN_KEY"]},
         timeout=10,
     )
-    keys = answer.json()["items"]
-    usable = [key["id"] for key in keys if not key["revoked_at"] and not key["administrator"]]
-    return next(iter(usable), "none")
+    return answer.json()
