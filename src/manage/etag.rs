@@ -58,7 +58,7 @@ impl IfMatch {
         match (matches, current) {
             (true, _) => Ok(()),
             (false, Some(_)) => Err(changed()),
-            (false, None) => Err(failed("It is not as If-Match says: it is not there.")),
+            (false, None) => Err(absent()),
         }
     }
 
@@ -158,6 +158,11 @@ fn unreadable() -> Problem {
 /// The refusal where somebody else was faster.
 pub(super) fn changed() -> Problem {
     failed("It is not as If-Match says: it was changed.")
+}
+
+/// The refusal where nothing is there.
+pub(super) fn absent() -> Problem {
+    failed("It is not as If-Match says: it is not there.")
 }
 
 /// The refusal where something is there that was to be new.

@@ -182,7 +182,8 @@ pub(super) async fn set_license(
         (_, IfNoneMatch::Any) => return Err(etag::exists()),
         (if_match, IfNoneMatch::Absent) => {
             let change = |seen| manager.set_license_if(license.clone(), Some(seen), actor);
-            parts.change_matching(&if_match, &id, change).await?
+            let changed = parts.change_matching(&if_match, &id, etag::absent, change);
+            changed.await?
         }
     };
     let is_new = events.iter().any(
@@ -232,11 +233,12 @@ pub(super) async fn remove_license(
     let (manager, actor) = (&parts.manager, &caller.actor);
     match if_match {
         IfMatch::Absent => manager.remove_license(&id, actor).await?,
-        // Of what is not there no condition is asked (RFC 9110 §13.2.1).
-        _ if !parts.has_license(&id).await? => return Err(ManageError::UnknownLicense(id).into()),
         if_match => {
             let remove = |seen| manager.remove_license_if(seen, actor);
-            parts.change_matching(&if_match, &id, remove).await?
+            // Of what is not there no condition is asked (RFC 9110 §13.2.1).
+            let absent = || ManageError::UnknownLicense(id.clone()).into();
+            let removed = parts.change_matching(&if_match, &id, absent, remove);
+            removed.await?
         }
     };
     Ok(StatusCode::NO_CONTENT)
@@ -259,17 +261,13 @@ impl Parts {
         }
     }
 
-    async fn has_license(&self, id: &LicenseId) -> Result<bool, Problem> {
-        let licenses = self.manager.overview().await?.licenses;
-        Ok(licenses.iter().any(|used| used.license.id == *id))
-    }
-
     /// Makes a change of the license that `If-Match` means, which `change` makes only where the
-    /// license is still the one that was seen.
+    /// license is still the one that was seen. Where there is none, `absent` is the refusal.
     async fn change_matching<F>(
         &self,
         if_match: &IfMatch,
         id: &LicenseId,
+        absent: impl Fn() -> Problem,
         change: impl Fn(License) -> F,
     ) -> Result<Vec<LicenseEvent>, Problem>
     where
@@ -280,9 +278,8 @@ impl Parts {
             let licenses = self.manager.overview().await?.licenses.into_iter();
             let mut licenses = licenses.map(|used| used.license);
             let seen = licenses.find(|license| license.id == *id);
-            if_match.check(seen.as_ref().map(entity_tag).as_deref())?;
-            // Not reachable: what is not there does not match.
-            let Some(seen) = seen else { break };
+            let seen = seen.ok_or_else(&absent)?;
+            if_match.check(Some(&entity_tag(&seen)))?;
             match change(seen).await {
                 Err(ManageError::Conflict | ManageError::UnknownLicense(_)) => {}
                 answer => return Ok(answer?),
